@@ -1,0 +1,16 @@
+"""The small helper package that the notebooks, the command line and the server share.
+
+Importing it loads neither TensorFlow nor matplotlib; each module imports what it needs.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+# TensorFlow tells of oneDNN, CUDA and CPU flags on stderr while it is imported: nobody can act on it, and it
+# would stand in every notebook. It must be set before the import, and this runs before any of ours.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class MnistError(Exception):
+    """What a person did or met that stops the work; its text says what to do. Shown without a traceback."""

@@ -1,0 +1,365 @@
+"""The `mnist` command: parses, calls, prints. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_utils import MnistError, __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mnist_utils.images import Polarity
+    from mnist_utils.runs import Run
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, record, compare and use networks that read handwritten digits.",
+)
+
+_DataDir = Annotated[
+    Path | None,
+    typer.Option(help="folder with MNIST's four IDX files or mnist.npz (or set MNIST_DATA_DIR)", show_default=False),
+]
+_Results = Annotated[
+    Path | None,
+    typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
+]
+_Json = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        print(f"mnist {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def data(
+    dataset: Annotated[
+        str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if it can be had, else digits")
+    ] = "auto",
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+) -> None:
+    """Find or fetch a data set, check it, and say what it holds."""
+    from mnist_utils import config
+    from mnist_utils.data import load_dataset
+
+    found = load_dataset(config.make_config(dataset=dataset).dataset, data_dir=data_dir)
+    facts = {
+        "dataset": found.name,
+        "source": found.source,
+        "training": len(found.x_train),
+        "validation": len(found.x_validation),
+        "test": len(found.x_test),
+        "sha256": found.sha256,
+        "note": found.note,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value != "":
+            print(f"{name:10}  {value:,} images" if isinstance(value, int) else f"{name:10}  {value}")
+
+
+_PANELS = {
+    "dataset": "Data",
+    "model": "Network",
+    "epochs": "Training",
+}
+
+
+@app.command()
+def train(
+    *,
+    run: str | None,
+    results: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **hyper_parameters: str | None,
+) -> None:
+    """Train a network, test it once, and record everything about it in a run's folder.
+
+    A run that was killed goes on from its last epoch: give the same command with its [bold]--run[/bold] name.
+    """
+    from rich.console import Console
+
+    from mnist_utils import config, runs
+
+    given = config.make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
+    folder = runs.results_dir(results)
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    with console.status("loading TensorFlow and the data"):
+        from mnist_utils.training import prepare
+
+        settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
+    name = run or runs.new_name(given)
+    if dataset.note:
+        console.print(f"note: {dataset.note}", style="yellow")
+    console.print(
+        f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {settled.epochs} epochs "
+        f"of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}",
+        soft_wrap=True,
+    )
+    made = runs.record(settled, dataset, name, folder, progress=not quiet)
+    if as_json:
+        print(json.dumps({"run": made.name, "path": str(made.path), "dataset": dataset.name} | made.metrics))
+    else:
+        _print_result(made)
+
+
+def _print_result(run: Run) -> None:
+    for part in "validation", "test":
+        numbers = run.metrics[part]
+        print(f"{part + ' accuracy':19}  {_share(numbers)} on {numbers['n']:,} images of {run.config['dataset']['name']}")
+    print(f"{'training time':19}  {run.metrics['seconds']['training']:.1f} s")
+    if note := run.config["dataset"]["note"]:
+        print(f"{'note':19}  {note}")
+    print(f"{'run':19}  {run.path}")
+
+
+def _train_options() -> list[inspect.Parameter]:
+    """Make an option of every field of `TrainConfig`, so that none is stated twice."""
+    from mnist_utils import config
+
+    options, panel = [], ""
+    for name, field in config.TrainConfig.model_fields.items():
+        panel = _PANELS.get(name, panel)
+        help_text = f"{field.description} [dim]({config.allowed(name)}) [default: {config.defaults(name)}][/dim]"
+        option = typer.Option(
+            f"--{name.replace('_', '-')}",
+            help=help_text.replace("[default", r"\[default"),
+            rich_help_panel=panel,
+            show_default=False,
+            metavar="",
+        )
+        # Text: TrainConfig is what checks it, in the same words at every door.
+        options.append(_option(name, Annotated[str | None, option], None))
+    fixed: list[tuple[str, Any, Any]] = [
+        (
+            "run",
+            Annotated[
+                str | None, typer.Option(help="name of the run's folder [default: date and model]", show_default=False)
+            ],
+            None,
+        ),
+        ("results", _Results, None),
+        ("data_dir", _DataDir, None),
+        ("as_json", _Json, False),
+        ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")], False),
+    ]
+    return options + [_option(*row) for row in fixed]
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _add_train() -> None:
+    # Its options come from TrainConfig, and importing pydantic for them would double the time of `mnist --help`.
+    if "train" in sys.argv[1:2]:
+        train.__signature__ = inspect.Signature(_train_options())  # type: ignore[attr-defined]
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(envvar="IMG_PATH", help="pictures of one digit each")],
+    model: Annotated[
+        str | None, typer.Option(help="a run, or a .tflite file [default: the reference run]", show_default=False)
+    ] = None,
+    polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
+    results: _Results = None,
+    as_json: _Json = False,
+) -> None:
+    """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
+    from mnist_utils import inference, runs
+
+    if polarity not in ("auto", "dark-on-light", "light-on-dark"):
+        raise MnistError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
+    path = runs.model_path(model, runs.results_dir(results))
+    network = inference.load(path)
+    answers = [_answer(image, network, polarity) for image in images]  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(answers))
+    else:
+        _print_answers(answers, path)
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(1)
+
+
+def _answer(path: Path, network: Any, polarity: Polarity) -> dict[str, Any]:
+    from mnist_utils.images import ImageError, read
+
+    try:
+        reading = read(path, polarity=polarity)
+    except ImageError as error:
+        return {"path": str(path), "error": str(error)}
+    probabilities: NDArray[np.float32] = network(reading.image[None])[0]
+    order = probabilities.argsort()[::-1][:3]
+    top = [[int(digit), round(float(probabilities[digit]), 4)] for digit in order]
+    return {
+        "path": str(path),
+        "label": top[0][0],
+        "probability": top[0][1],
+        "top": top,
+        "reading": {"inverted": reading.inverted, "crop": reading.crop},
+    }
+
+
+def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=f"network: {model}", caption_justify="left")
+    for column in "picture", "digit", "probability", "next", "read as":
+        table.add_column(column, overflow="fold")
+    for answer in answers:
+        if "error" not in answer:
+            others = ", ".join(f"{digit} ({share:.1%})" for digit, share in answer["top"][1:])
+            seen = "dark on light" if answer["reading"]["inverted"] else "light on dark"
+            table.add_row(answer["path"], str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
+    if table.row_count:
+        Console().print(table)
+    for answer in answers:
+        if "error" in answer:
+            print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
+
+
+@app.command("runs")
+def list_runs(results: _Results = None, as_json: _Json = False) -> None:
+    """List all runs, best validation accuracy first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mnist_utils import runs
+
+    folder = runs.results_dir(results)
+    found = runs.list_runs(folder)
+    if as_json:
+        print(json.dumps([_row(run) for run in found]))
+        return
+    if not found:
+        print(f"no runs in {folder} yet; make one with: mnist train")
+        return
+    table = Table(
+        caption=f"{folder}: best validation accuracy first; 95 % intervals over the images", caption_justify="left"
+    )
+    for column in "run", "data set", "model", "validation", "test", "training":
+        table.add_column(column, overflow="fold")
+    for run in found:
+        hyper = run.config["config"]
+        model = f"{hyper['model']}\n{hyper['epochs']} epochs, seed {hyper['seed']}"
+        if run.incomplete:
+            numbers = "incomplete", run.incomplete, ""
+        else:
+            seconds = f"{run.metrics['seconds']['training']:.1f} s"
+            numbers = _share(run.metrics["validation"], "\n"), _share(run.metrics["test"], "\n"), seconds
+        table.add_row(run.name, run.config["dataset"]["name"], model, *numbers)
+    Console().print(table)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
+    accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if not run.incomplete}
+    return row | {"config": run.config["config"], "accuracy": accuracies}
+
+
+def _share(numbers: dict[str, Any], between: str = " ") -> str:
+    low, high = numbers["accuracy_interval"]
+    return f"{numbers['accuracy']:.2%}{between}({100 * low:.2f} to {100 * high:.2f})"
+
+
+@app.command()
+def compare(a: str, b: str, results: _Results = None, as_json: _Json = False) -> None:
+    """Say whether run B is really better than run A on the same test images."""
+    from dataclasses import asdict
+
+    from mnist_utils import runs
+
+    folder = runs.results_dir(results)
+    run_a, run_b = runs.read(a, folder), runs.read(b, folder)
+    found = runs.compare(run_a, run_b)
+    if as_json:
+        print(json.dumps({"a": run_a.name, "b": run_b.name} | asdict(found)))
+        return
+    low, high = found.difference_interval
+    for letter, run in ("A", run_a), ("B", run_b):
+        print(
+            f"{letter}  {run.name}: {_share(run.metrics['test'])} of {found.n:,} {run.config['dataset']['name']} test images"
+        )
+    print(f"only A is right on {found.only_a} images, only B on {found.only_b}")
+    print(f"B minus A: {100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})")
+    print(f"McNemar's exact test: p = {found.p_value:.2g}")
+    if found.p_value >= 0.05:
+        print("Verdict: cannot tell them apart on these images.")
+    else:
+        print(f"Verdict: {'B' if found.difference > 0 else 'A'} is better (5 % level; one comparison, one seed each).")
+
+
+@app.command()
+def show(run: str, results: _Results = None) -> None:
+    """Open a run's figures in windows, where there is a display."""
+    from mnist_utils import runs
+
+    found = runs.read(run, runs.results_dir(results))
+    if found.incomplete:
+        raise runs.RunError(f"run {found.name} is incomplete ({found.incomplete}): it has no figures yet")
+    files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
+    import matplotlib.pyplot as plt
+
+    backend = os.environ.get("MPLBACKEND") or ("macosx" if sys.platform == "darwin" else "TkAgg")
+    try:
+        plt.switch_backend(backend)
+        figures = runs.draw(found, new_figure=plt.figure)
+    except Exception as error:  # ImportError, TclError, ...: each backend has its own way to find no display
+        print(f"no window can be opened ({str(error).splitlines()[0]}). The figures are:\n" + "\n".join(files))
+        return
+    for name, figure in figures.items():
+        figure.canvas.manager.set_window_title(f"{found.name}: {name.replace('_', ' ')}")  # type: ignore[union-attr]
+    print("close the windows to go on. The same figures are:\n" + "\n".join(files))
+    plt.show()
+
+
+def main() -> None:
+    """Run the command line; turn what a person can mend into a message and a status."""
+    try:
+        _add_train()
+        app()
+    except MnistError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail(
+            "stopped. What was finished is kept; the same command with the run's name (mnist runs) goes on from there.", 130
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"cannot write: {error.strerror}{where}. Free some space, or choose another folder with --results.", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    for line in message.splitlines():
+        print(f"mnist: {line}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,181 @@
+"""Every hyper-parameter once: its type, its range, its meaning and its default."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mnist_utils import MnistError
+
+DatasetName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist"]
+ModelName = Literal["fast", "accurate", "simple", "branched"]
+Augment = Literal["none", "affine"]
+Precision = Literal["auto", "float32", "mixed_bfloat16"]
+Schedule = Literal["constant", "one_cycle"]
+
+
+class ConfigError(MnistError):
+    """A hyper-parameter that is unknown or out of range."""
+
+
+# What each network is trained with unless told otherwise. `simple` and `branched` follow the systems they
+# come from (13 epochs; 10 epochs of batch 32 with dropout 0.25 and 0.5).
+RECIPES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+    {
+        "fast": {
+            "epochs": 2,
+            "batch_size": 256,
+            "learning_rate": 5e-3,
+            "schedule": "one_cycle",
+            "conv_dropout": 0.0,
+            "dense_dropout": 0.0,
+            "augment": "none",
+        },
+        "accurate": {
+            "epochs": 20,
+            "batch_size": 128,
+            "learning_rate": 3e-3,
+            "schedule": "one_cycle",
+            "conv_dropout": 0.1,
+            "dense_dropout": 0.3,
+            "augment": "affine",
+        },
+        "simple": {
+            "epochs": 13,
+            "batch_size": 128,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "conv_dropout": 0.0,
+            "dense_dropout": 0.0,
+            "augment": "none",
+        },
+        "branched": {
+            "epochs": 10,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "conv_dropout": 0.25,
+            "dense_dropout": 0.5,
+            "augment": "none",
+        },
+    }
+)
+
+# `digits` has 40 times fewer images than MNIST: a pass over it is so few steps that the recipes for MNIST
+# would hardly move the weights.
+_DIGITS_EPOCHS = 10
+
+
+class TrainConfig(BaseModel):
+    """The hyper-parameters of one training run: validated, frozen, complete.
+
+    A field that is not given, or given as None, takes the value of its model's recipe (`RECIPES`);
+    after construction every field but `train_limit` and `patience` has a value.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a field is unknown or out of range. `make_config` turns it into a one-line `ConfigError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: DatasetName = Field("auto", description="data set to learn; auto takes mnist if it can be had, else digits")
+    train_limit: Annotated[int, Field(ge=100)] | None = Field(
+        None, description="use only this many of the training images, stratified"
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, le=0.5, description="share of the training images held back to select on, stratified"
+    )
+    augment: Augment = Field("none", description="random shift, rotation, scale and shear of each image in each epoch")
+
+    model: ModelName = Field("fast", description="network; it also chooses the defaults of the fields below")
+    conv_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped after convolutions")
+    dense_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped in the dense layers")
+
+    epochs: int = Field(2, ge=1, le=10_000, description="passes over the training images")
+    batch_size: int = Field(256, ge=1, le=60_000, description="images in one step of the optimiser")
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="step size of Adam; the peak of a schedule")
+    schedule: Schedule = Field("one_cycle", description="learning rate over time; one_cycle warms up, then decays to 0")
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="stop after this many epochs without a lower validation loss and keep the best"
+    )
+    precision: Precision = Field("auto", description="arithmetic; auto takes mixed_bfloat16 where the CPU gains from it")
+    seed: int = Field(0, ge=0, lt=2**31, description="random seed of initialisation, order, dropout and augmentation")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        given = {name: value for name, value in given.items() if value is not None}
+        recipe = dict(RECIPES.get(str(given.get("model", "fast")), {}))
+        if given.get("dataset") == "digits" and "epochs" in recipe:
+            recipe["epochs"] *= _DIGITS_EPOCHS
+        return recipe | given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_bool(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would take True for 1
+            raise ValueError("no field is a yes or no")
+        return value
+
+
+def allowed(field: str) -> str:
+    """Say in words which values a field of `TrainConfig` takes, for error messages and help."""
+    schema = TrainConfig.model_json_schema()["properties"][field]
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+    schema = kinds[0]
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    kind = {"integer": "a whole number", "number": "a number"}[schema["type"]]
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    low_word = "above" if "exclusiveMinimum" in schema else "from"
+    high_word = "below" if "exclusiveMaximum" in schema else "to"
+    return (
+        kind
+        + (f" {low_word} {low:g}" if low is not None else "")
+        + (f" {high_word} {high:.10g}" if high is not None else "")
+    )
+
+
+def make_config(**given: Any) -> TrainConfig:
+    """Make a `TrainConfig`, or say in one line a field what is wrong.
+
+    Parameters
+    ----------
+    **given
+        Fields of `TrainConfig`; numbers may be text, as a command line gives them. None means default.
+
+    Raises
+    ------
+    ConfigError
+        Names each bad field, what was given and what is allowed.
+    """
+    try:
+        return TrainConfig(**given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            field = str(problem["loc"][0])
+            if problem["type"] == "extra_forbidden":
+                lines.append(f"{field}: no such hyper-parameter; there are {', '.join(TrainConfig.model_fields)}")
+            else:
+                lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed(field)}")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def defaults(field: str) -> str:
+    """Say the default of a field, model by model where the models differ (for help texts)."""
+    values = {model: getattr(TrainConfig(model=model), field) for model in get_args(ModelName)}
+    if values["fast"] is None:
+        return "off" if field == "patience" else "all"
+    if field == "model" or len(set(values.values())) == 1:
+        return str(values["fast"])
+    return ", ".join(
+        f"{model} {value:g}" if isinstance(value, float) else f"{model} {value}" for model, value in values.items()
+    )

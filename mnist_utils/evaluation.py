@@ -1,0 +1,175 @@
+"""From a network's probabilities and the true labels to numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_CLASSES = np.arange(10)
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Precision, recall and F1 (0 to 1) of one digit, and the number of images that truly show it."""
+
+    label: int
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What `evaluate` found on `n` images.
+
+    Attributes
+    ----------
+    accuracy : float
+        Share of right answers, 0 to 1.
+    accuracy_interval : (float, float)
+        Wilson's 95 % interval for it.
+    log_loss : float
+        Mean negative natural logarithm of the true label's probability.
+    expected_calibration_error : float
+        See `expected_calibration_error`.
+    per_class : list of ClassMetrics
+    confusion_matrix : list of list of int
+        Row: true label, column: answer.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    log_loss: float
+    expected_calibration_error: float
+    per_class: list[ClassMetrics]
+    confusion_matrix: list[list[int]]
+
+
+def evaluate(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metrics:
+    """Compute the numbers that every run records.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10), rows sum to 1
+    labels : integer array, shape (n,), values 0 to 9
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or there is no image.
+    """
+    from sklearn import metrics  # heavy; the rest of this module does without
+
+    if probabilities.shape != (len(labels), 10) or len(labels) == 0:
+        raise ValueError(f"probabilities of shape {probabilities.shape} for {len(labels)} labels; wanted (n, 10), n > 0")
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to one only nearly
+    answers = probabilities.argmax(axis=1)
+    right = int((answers == labels).sum())
+    table = metrics.precision_recall_fscore_support(labels, answers, labels=_CLASSES, zero_division=0)
+    return Metrics(
+        n=len(labels),
+        accuracy=right / len(labels),
+        accuracy_interval=wilson_interval(right, len(labels)),
+        log_loss=float(metrics.log_loss(labels, probabilities, labels=_CLASSES)),
+        expected_calibration_error=expected_calibration_error(probabilities, labels),
+        per_class=[
+            ClassMetrics(i, float(p), float(r), float(f), int(n)) for i, (p, r, f, n) in enumerate(zip(*table, strict=True))
+        ],
+        confusion_matrix=metrics.confusion_matrix(labels, answers, labels=_CLASSES).tolist(),
+    )
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval for a share of `right` in `n`.
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference. JASA 22.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
+    """Return the mean gap between confidence and accuracy over bins of equal width, weighted by their images.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10)
+    labels : integer array, shape (n,)
+    bins : int
+        Number of bins between 0 and 1; a bin holds its upper edge.
+
+    Returns
+    -------
+    float, 0 (a confidence of 0.9 is right nine times in ten) to 1
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks. ICML. Equation 3.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == np.asarray(labels)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two classifiers on the same images.
+
+    Attributes
+    ----------
+    only_a, only_b : int
+        Images that only the one, only the other, answers right.
+    difference : float
+        Accuracy of B minus accuracy of A.
+    difference_interval : (float, float)
+        95 % interval for it.
+    p_value : float
+        Of McNemar's exact test that neither is better.
+    """
+
+    n: int
+    only_a: int
+    only_b: int
+    difference: float
+    difference_interval: tuple[float, float]
+    p_value: float
+
+
+def compare_paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> PairedComparison:
+    """Say whether B is really better than A: McNemar's test on the images where they differ.
+
+    Parameters
+    ----------
+    right_a, right_b : bool array, shape (n,)
+        Whether each image was answered right; the same images in the same order.
+
+    References
+    ----------
+    McNemar (1947), Psychometrika 12; the exact form is a sign test on the discordant pairs.
+    Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions
+    based on paired data. J. Educational and Behavioral Statistics 37.
+    """
+    from scipy.stats import binomtest, norm
+
+    if right_a.shape != right_b.shape or len(right_a) == 0:
+        raise ValueError(f"shapes {right_a.shape} and {right_b.shape}; wanted the same images in both, at least one")
+    n = len(right_a)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    centre = share_b - share_a
+    half = float(norm.ppf(0.975)) * np.sqrt((share_a + share_b - centre**2) / (n + 2))
+    interval = (float(max(-1, centre - half)), float(min(1, centre + half)))
+    return PairedComparison(n, only_a, only_b, (only_b - only_a) / n, interval, p_value)

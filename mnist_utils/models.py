@@ -1,0 +1,108 @@
+"""The networks, each a plain function from its two dropout rates to a `keras.Model`.
+
+Every network takes (n, 28, 28, 1) values from 0 to 255, white on black, and returns (n, 10) probabilities:
+scaling is its first layer, so that training and serving cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from mnist_utils.config import ConfigError
+
+
+def build(name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32") -> keras.Model:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    name : {"fast", "accurate", "simple", "branched"}
+    conv_dropout, dense_dropout : float
+        Share of the activations dropped in training after convolutions and in the dense layers, 0 to below 1.
+    precision : {"float32", "mixed_bfloat16"}
+        Arithmetic inside; weights and probabilities are float32 in either case.
+
+    Raises
+    ------
+    ConfigError
+        If there is no network of that name.
+    """
+    if name not in _NETWORKS:
+        raise ConfigError(f"model: given {name!r}; allowed: {', '.join(_NETWORKS)}")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return _NETWORKS[name](conv_dropout, dense_dropout)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _input() -> keras.KerasTensor:
+    return keras.Input((28, 28, 1), name="image")
+
+
+def _classify(x: keras.KerasTensor) -> keras.KerasTensor:
+    # float32: bfloat16 has too few digits for probabilities near 0 and 1.
+    return layers.Dense(10, activation="softmax", dtype="float32", name="probabilities")(x)
+
+
+def _norm_relu_drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+    return layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization()(x)))
+
+
+def fast(conv_dropout: float, dense_dropout: float) -> keras.Model:
+    """Build two convolutions and a dense layer, 215,194 parameters: the shortest way to 99.2 %."""
+    inputs = _input()
+    x = layers.Rescaling(1 / 255)(inputs)
+    for filters, kernel in (24, 5), (32, 3):
+        # Pooling before ReLU gives the same numbers with a quarter of the ReLUs.
+        x = layers.ReLU()(layers.MaxPooling2D()(layers.Conv2D(filters, kernel)(x)))
+        x = layers.Dropout(conv_dropout)(x)
+    x = layers.Dense(256, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, _classify(layers.Dropout(dense_dropout)(x)), name="fast")
+
+
+def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
+    """Build four convolutions, two of them strided in place of pooling, batch-normalised; for use with augmentation."""
+    inputs = _input()
+    x = layers.Rescaling(1 / 255)(inputs)
+    for filters in 24, 48:
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, use_bias=False)(x)))
+        x = _norm_relu_drop(layers.Conv2D(filters, 5, strides=2, padding="same", use_bias=False)(x), conv_dropout)
+    x = _norm_relu_drop(layers.Dense(128, use_bias=False)(layers.Flatten()(x)), dense_dropout)
+    return keras.Model(inputs, _classify(x), name="accurate")
+
+
+def simple(conv_dropout: float, dense_dropout: float) -> keras.Model:
+    """Build the network of the earlier "dockerised CNN", 1,386,506 parameters (its own had no dropout)."""
+    inputs = _input()
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Dropout(conv_dropout)(layers.MaxPooling2D()(layers.Conv2D(64, 3, activation="relu")(x)))
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, _classify(layers.Dropout(dense_dropout)(x)), name="simple")
+
+
+def branched(conv_dropout: float, dense_dropout: float) -> keras.Model:
+    """Build the network of the earlier "training and inference", 25.9 million parameters: two parallel branches."""
+    inputs = _input()
+    x = layers.Rescaling(1 / 255, offset=-0.5)(inputs)
+    x = layers.MaxPooling2D()(_norm_relu_drop(layers.Conv2D(32, 3, padding="same")(x), conv_dropout))
+    branches = []
+    for _ in range(2):
+        branch = layers.MaxPooling2D()(_norm_relu_drop(layers.Conv2D(64, 3, padding="same")(x), conv_dropout))
+        branches.append(_norm_relu_drop(layers.Conv2D(256, 3, padding="same")(branch), conv_dropout))
+    x = layers.Flatten()(layers.Dropout(conv_dropout)(layers.Concatenate()(branches)))
+    for units in 1000, 500:
+        x = _norm_relu_drop(layers.Dense(units)(x), dense_dropout)
+    return keras.Model(inputs, _classify(x), name="branched")
+
+
+_NETWORKS: dict[str, Callable[[float, float], keras.Model]] = {
+    "fast": fast,
+    "accurate": accurate,
+    "simple": simple,
+    "branched": branched,
+}

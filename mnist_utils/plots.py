@@ -1,0 +1,110 @@
+"""Figures. Each function takes `ax=None`, draws, and returns the Axes it drew on; computing is done elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike
+
+_TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
+
+
+def accuracy_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw training and validation accuracy per epoch (columns epoch, accuracy, val_accuracy of `history`)."""
+    ax = _curves(history, "accuracy", ax)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(ylabel="accuracy", title=title or "Accuracy")
+    return ax
+
+
+def loss_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw training and validation loss per epoch (columns epoch, loss, val_loss of `history`)."""
+    ax = _curves(history, "loss", ax)
+    ax.set(ylabel="cross-entropy (nat)", title=title or "Loss")
+    return ax
+
+
+def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
+    ax = ax or plt.subplots(layout="constrained")[1]
+    for name, label, colour, marker in (
+        (column, "training", _TRAINING, "o"),
+        (f"val_{column}", "validation", _VALIDATION, "s"),
+    ):
+        sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw accuracy and loss side by side."""
+    figure, axes = _pair(figure, (10, 4))
+    accuracy_curves(history, ax=axes[0])
+    loss_curves(history, ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a confusion matrix whose colours show the errors.
+
+    The diagonal, a hundred times larger than the rest, is printed on grey and left out of the colour scale.
+
+    Parameters
+    ----------
+    matrix : integer array, shape (10, 10)
+        Row: true label, column: answer.
+    normalize : bool
+        Show each row as per cent of its true label in place of counts.
+    """
+    counts = np.asarray(matrix)
+    ax = ax or plt.subplots(figsize=(6.5, 6), layout="constrained")[1]
+    values = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
+    diagonal = np.eye(len(counts), dtype=bool)
+    shown = np.vectorize(lambda value: _cell(value, normalize))(values)
+    common: dict[str, Any] = {"fmt": "", "square": True, "linewidths": 0.5, "linecolor": "white", "ax": ax}
+    sns.heatmap(values, mask=~diagonal, annot=shown, cmap=ListedColormap(["#d9d9d9"]), cbar=False, **common)
+    sns.heatmap(
+        values,
+        mask=diagonal,
+        annot=shown,
+        cmap="Oranges",
+        vmin=0,
+        vmax=max(values[~diagonal].max(), 1e-9),
+        cbar_kws={"label": "errors, % of the true digit's images" if normalize else "errors, images", "shrink": 0.8},
+        **common,
+    )
+    ax.tick_params(axis="y", rotation=0)
+    ax.set(xlabel="answer", ylabel="true digit", title=title)
+    return ax
+
+
+def _cell(value: float, normalize: bool) -> str:
+    if value == 0:
+        return ""  # an empty cell is read faster than a 0
+    return f"{value:.1f}" if normalize else f"{value:.0f}"
+
+
+def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw counts and row percentages side by side."""
+    figure, axes = _pair(figure, (13, 6))
+    confusion_matrix(matrix, title="Images", ax=axes[0])
+    confusion_matrix(matrix, normalize=True, title="Per cent of each true digit", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def _pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any]:
+    figure = figure or plt.figure()
+    figure.set_size_inches(size)
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(1, 2)

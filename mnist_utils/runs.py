@@ -1,0 +1,343 @@
+"""What a run's folder holds: written whole or marked incomplete, read back, listed and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils import MnistError, atomic
+from mnist_utils.config import TrainConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mnist_utils.data import Dataset, Images
+    from mnist_utils.evaluation import PairedComparison
+
+REFERENCE = "reference"
+_INCOMPLETE = "incomplete"
+_PACKAGES = ("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn", "ai-edge-litert")
+
+
+class RunError(MnistError):
+    """A run that is missing, incomplete, in use, or not comparable."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder.
+
+    Attributes
+    ----------
+    path : Path
+    config : dict
+        Content of ``config.json``: hyper-parameters, data set, versions, machine.
+    metrics : dict
+        Content of ``metrics.json``; empty while the run is incomplete.
+    incomplete : str
+        Why the run is not whole; empty where it is.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    incomplete: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+
+# --- finding and reading ----------------------------------------------------------------------------------
+
+
+def results_dir(given: str | Path | None = None) -> Path:
+    """Return the folder of all runs: `given`, else ``MNIST_RESULTS``, else the clone's ``results/``, else ``./results``."""
+    if given or os.environ.get("MNIST_RESULTS"):
+        return Path(given or os.environ["MNIST_RESULTS"])
+    clone = Path(__file__).parent.parent
+    return (clone if (clone / "pyproject.toml").is_file() else Path.cwd()) / "results"
+
+
+def read(run: str | Path, results: Path) -> Run:
+    """Read a run by its name in `results`, or by the path of its folder.
+
+    Raises
+    ------
+    RunError
+        If there is none; the message names those that exist.
+    """
+    folder = next((path for path in (results / run, Path(run)) if (path / "config.json").is_file()), None)
+    if folder is None:
+        names = [found.name for found in list_runs(results)]
+        raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        marker = folder / _INCOMPLETE
+        incomplete = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+        metrics = {} if incomplete else json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"run {folder} is damaged: {error}") from None
+    return Run(folder, config, metrics, incomplete)
+
+
+def list_runs(results: Path) -> list[Run]:
+    """Read every run in `results`: best validation accuracy first, incomplete ones last."""
+    folders = sorted(path.parent for path in results.glob("*/config.json"))
+    found = [read(folder, results) for folder in folders]
+    return sorted(found, key=lambda run: (bool(run.incomplete), -run.metrics.get("validation", {}).get("accuracy", 0)))
+
+
+def model_path(model: str | None, results: Path) -> Path:
+    """Find the network to answer with.
+
+    Parameters
+    ----------
+    model : str, optional
+        A run's name, a run's folder, or a ``.tflite`` file. Default: the reference run, else the best one.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    if model and model.endswith(".tflite"):
+        return Path(model)
+    if model is None:
+        whole = [run for run in list_runs(results) if not run.incomplete]
+        run = next((run for run in whole if run.name == REFERENCE), next(iter(whole), None))
+        if run is None:
+            raise RunError(f"there is no finished run in {results} to answer with; make one with: mnist train")
+    else:
+        run = read(model, results)
+        if run.incomplete:
+            raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
+    return run.path / "model.tflite"
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+def new_name(config: TrainConfig) -> str:
+    """Return a dated name for a run."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
+
+
+def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True) -> Run:
+    """Train a network, test it once, and write everything about it into ``results/name``.
+
+    A run of that name that was begun with the same configuration and data is finished; one that is whole is
+    returned as it is. Until the last file is written the folder is marked incomplete.
+
+    Raises
+    ------
+    RunError
+        If the name cannot be a folder's, the run was begun with something else, or another process works on it.
+    OSError
+        If it cannot be written: what was written stays, and the same call goes on from there.
+    """
+    from filelock import FileLock, Timeout
+
+    if not re.fullmatch(r"[\w][\w.+=-]{0,99}", name):
+        raise RunError(
+            f"run: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
+        )
+    folder = results / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _record(config, dataset, folder, progress)
+    except Timeout:
+        raise RunError(f"another process is working on run {name}; wait for it, or choose another --run name") from None
+
+
+def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
+    begun = _begin(config, dataset, folder)
+    if not begun.incomplete:
+        return begun
+    try:
+        _mark(folder, "training was not finished")
+        _train_and_write(config, dataset, folder, progress)
+    except KeyboardInterrupt:
+        _mark(folder, "stopped by Ctrl-C")
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):  # a full disk: the earlier mark still stands
+            _mark(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        raise
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    (folder / _INCOMPLETE).unlink()
+    return read(folder, folder.parent)
+
+
+def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
+    """Open a run's folder, new or begun; refuse one that was begun with something else."""
+    from mnist_utils.training import choose_precision
+
+    wanted = config.model_dump() | {"sha256": dataset.sha256}
+    if (folder / "config.json").exists():
+        run = read(folder, folder.parent)
+        had = run.config["config"] | {"sha256": run.config["dataset"]["sha256"]}
+        differing = [f"{name} {had.get(name)!r}, now {value!r}" for name, value in wanted.items() if had.get(name) != value]
+        if differing:
+            raise RunError(
+                f"run {folder.name} was begun with {'; '.join(differing)}. Choose another --run name, or delete {folder}"
+            )
+        return run
+    _mark(folder, "training was not finished")  # before config.json makes the folder a run
+    content = {
+        "config": config.model_dump(),
+        # Not where the files lay: that is a path of one person's machine, and the hash says more.
+        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))} | {"python": platform.python_version()},
+        "git_commit": _git_commit(),
+        "cpu": {"name": _cpu(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    atomic.write_text(folder / "config.json", json.dumps(content, indent=2))
+    return read(folder, folder.parent)
+
+
+def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> None:
+    # TensorFlow and matplotlib: whoever lists or compares runs does without.
+    import pandas as pd
+
+    from mnist_utils import evaluation, training
+
+    trained = training.train(config, dataset, folder, progress=progress)
+    _mark(folder, "evaluation was not finished")
+    start = time.perf_counter()
+    atomic.write(folder / "model.keras", trained.model.save)
+    atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
+    validation = evaluation.evaluate(_probabilities(trained.model, dataset.x_validation), dataset.y_validation)
+    probabilities = _probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
+    test = evaluation.evaluate(probabilities, dataset.y_test)
+    atomic.write(
+        folder / "predictions.npz",
+        lambda path: np.savez_compressed(path, probabilities=probabilities, labels=dataset.y_test),
+    )
+    history = pd.DataFrame(trained.history)
+    atomic.write(folder / "history.csv", lambda path: history.to_csv(path, index=False))
+    seconds = {"training": round(float(history["seconds"].sum()), 2), "evaluation": round(time.perf_counter() - start, 2)}
+    metrics = {"validation": asdict(validation), "test": asdict(test), "seconds": seconds}
+    atomic.write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
+    for name, figure in draw(read(folder, folder.parent)).items():
+        (folder / "figures").mkdir(exist_ok=True)
+        atomic.write(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
+
+
+def _probabilities(model: Any, images: Images) -> NDArray[np.float32]:
+    return np.asarray(model.predict(images[..., None], batch_size=1000, verbose=0))
+
+
+def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:
+    """Draw a run's figures from its files.
+
+    Parameters
+    ----------
+    run : Run
+        With ``history.csv`` and ``metrics.json``.
+    new_figure : callable, optional
+        Makes an empty figure; ``plt.figure`` for a window. Default: one that is only ever saved.
+
+    Returns
+    -------
+    dict
+        From a name, which is the PNG's in ``figures/``, to a figure.
+    """
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from mnist_utils import plots
+
+    new_figure = new_figure or Figure
+    config, dataset = run.config["config"], run.config["dataset"]["name"]
+    metrics = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
+    test, validation = metrics["test"], metrics["validation"]
+    low, high = test["accuracy_interval"]
+    what = f"{config['model']} on {dataset}, seed {config['seed']}"
+    return {
+        "training_curves": plots.training_curves(
+            pd.read_csv(run.path / "history.csv"),
+            title=f"{what}: {validation['accuracy']:.2%} of {validation['n']:,} validation images right",
+            figure=new_figure(),
+        ),
+        "confusion_matrix": plots.confusion_matrices(
+            test["confusion_matrix"],
+            title=f"{what}: {test['accuracy']:.2%} of {test['n']:,} test images right (95 %: {low:.2%} to {high:.2%})",
+            figure=new_figure(),
+        ),
+    }
+
+
+def _mark(folder: Path, why: str) -> None:
+    atomic.write_text(folder / _INCOMPLETE, why + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the code, with a + where files were changed since; None outside a clone."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+# --- comparing --------------------------------------------------------------------------------------------
+
+
+def compare(a: Run, b: Run) -> PairedComparison:
+    """Compare two runs on their common test images.
+
+    Raises
+    ------
+    RunError
+        If one is incomplete, or they were not tested on the same images.
+    """
+    from mnist_utils.evaluation import compare_paired
+
+    for run in a, b:
+        if run.incomplete:
+            raise RunError(f"run {run.name} is incomplete ({run.incomplete}): it has no test result to compare")
+    if a.config["dataset"]["sha256"] != b.config["dataset"]["sha256"]:
+        names = [run.config["dataset"]["name"] for run in (a, b)]
+        raise RunError(
+            f"{a.name} was tested on {names[0]}, {b.name} on {names[1]}: not the same images, so nothing to compare"
+        )
+    right = []
+    for run in a, b:
+        with np.load(run.path / "predictions.npz", allow_pickle=False) as archive:
+            right.append(archive["probabilities"].argmax(axis=1) == archive["labels"])
+    return compare_paired(*right)

@@ -1,0 +1,300 @@
+"""From a `TrainConfig` and a `Dataset` to a trained network and its history; a killed training goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from mnist_utils import MnistError, atomic, models
+from mnist_utils.config import TrainConfig, make_config
+from mnist_utils.data import Dataset, Images, Labels, load_dataset
+
+CHECKPOINT = "checkpoint.npz"
+HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
+
+# Steps that Keras runs in one go. A step of the small networks takes few milliseconds, of which Python's
+# share would be visible; ten together still let the progress bar move and Ctrl-C act at once.
+_STEPS_PER_EXECUTION = 10
+
+
+class TrainingError(MnistError):
+    """Training that cannot go on."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training ends with.
+
+    Attributes
+    ----------
+    model : keras.Model
+        In float32, whatever it was trained in.
+    history : list of dict
+        One for each epoch: epoch (from 1), accuracy, loss, val_accuracy, val_loss, seconds.
+    """
+
+    model: keras.Model
+    history: list[dict[str, float]]
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside the weights."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: list[NDArray[Any]] = field(default_factory=list)
+
+
+def prepare(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainConfig, Dataset]:
+    """Check the hyper-parameters, load the data set, and settle what depends on which data set it is.
+
+    Parameters
+    ----------
+    data_dir : path, optional
+        See `load_dataset`.
+    **given
+        Fields of `TrainConfig`; None means default.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Bad hyper-parameters are refused before anything is downloaded.
+    """
+    config = make_config(**given)
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=data_dir,
+        validation_fraction=config.validation_fraction,
+        train_limit=config.train_limit,
+    )
+    return make_config(**given | {"dataset": dataset.name}), dataset
+
+
+def choose_precision(precision: str) -> str:
+    """Turn ``auto`` into the arithmetic that is fastest on this machine's CPU.
+
+    bfloat16 gains where the CPU multiplies matrices of it in hardware (AMX); elsewhere it is emulated, and
+    these networks take three times as long as in float32.
+    """
+    if precision != "auto":
+        return precision
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux: no CPU with AMX runs macOS
+        return "float32"
+    return "mixed_bfloat16" if "amx_bf16" in flags else "float32"
+
+
+def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
+    """Train a network; keep a checkpoint in `run` after each epoch, and begin from the one that is there.
+
+    The same configuration ends in the same weights on the same machine, killed and resumed or not: the order
+    of the images and their augmentation follow from seed and epoch, and the checkpoint holds the rest.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    dataset : Dataset
+        Only its training and validation parts are touched.
+    run : Path
+        An existing folder.
+    progress : bool
+        Show a bar on stderr (a line an epoch where stderr is no terminal).
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer a number, or the checkpoint cannot be read.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = _compiled(config, len(dataset.x_train))
+    state = _restore(run / CHECKPOINT, model)
+    x_validation = dataset.x_validation[..., None]
+    console = Console(stderr=True, quiet=not progress, highlight=False)
+    prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
+    with _bar(console) as bar, ThreadPoolExecutor(1) as pool:  # the pool makes the next epoch's images meanwhile
+        done = len(state.history)
+        task = bar.add_task("", total=config.epochs, completed=done, numbers="")
+        upcoming = pool.submit(prepare_epoch, done)
+        for epoch in range(done, config.epochs):
+            if _patience_is_over(config, state):
+                break
+            start = time.perf_counter()
+            x, y = upcoming.result()
+            if epoch + 1 < config.epochs:
+                upcoming = pool.submit(prepare_epoch, epoch + 1)
+            fitted = model.fit(
+                x[..., None],
+                y,
+                batch_size=config.batch_size,
+                shuffle=False,  # epoch_images did
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                validation_data=(x_validation, dataset.y_validation),
+                validation_batch_size=1000,
+                callbacks=[_show_steps(bar, task, epoch, config.epochs)],
+                verbose=0,
+            )
+            row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
+            if not math.isfinite(row["loss"] + row["val_loss"]):
+                raise TrainingError(
+                    f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
+                    f"Give a learning_rate below {config.learning_rate:g}."
+                )
+            state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
+            if config.patience and (epoch == 0 or row["val_loss"] < _best_loss(state)):
+                state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
+            _keep(run / CHECKPOINT, model, state)
+            console.print(_line(state.history[-1], config.epochs), soft_wrap=True)
+    if state.best_weights:
+        model.set_weights(state.best_weights)
+    final = models.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
+    final.set_weights(model.get_weights())
+    return Trained(final, state.history)
+
+
+def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Labels]:
+    """Shuffle and augment the training images for one epoch (from 0), as seed and epoch say."""
+    random = np.random.default_rng((config.seed, epoch))
+    order = random.permutation(len(x))
+    x, y = x[order], y[order]
+    return (augment_affine(x, random) if config.augment == "affine" else x), y
+
+
+def augment_affine(x: Images, random: np.random.Generator) -> Images:
+    """Rotate (15 degrees at most), scale (10 %), shear (0.2) and shift (2.5 pixels) each image at random.
+
+    Parameters
+    ----------
+    x : uint8 array, shape (n, 28, 28)
+    random : numpy.random.Generator
+
+    Returns
+    -------
+    uint8 array, shape (n, 28, 28)
+    """
+    n = len(x)
+    angle = np.deg2rad(random.uniform(-15, 15, n))
+    shear = random.uniform(-0.2, 0.2, n)
+    size = random.uniform(0.9, 1.1, (2, n))
+    shift = random.uniform(-2.5, 2.5, (2, n))
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Rows of the matrix from output to input coordinates, about the image's centre.
+    a = np.stack([cos / size[0], (shear * cos - sin) / size[0]])
+    b = np.stack([sin / size[1], (shear * sin + cos) / size[1]])
+    centre = 13.5
+    offset_a = centre + shift[0] - centre * a.sum(axis=0)
+    offset_b = centre + shift[1] - centre * b.sum(axis=0)
+    zeros = np.zeros(n)
+    transforms = np.stack([*a, offset_a, *b, offset_b, zeros, zeros], axis=1).astype(np.float32)
+    moved = np.empty_like(x)
+    for start in range(0, n, 4096):  # bounded memory: float32 takes four times as much
+        part = slice(start, start + 4096)
+        images = ops.image.affine_transform(ops.cast(x[part][..., None], "float32"), transforms[part])
+        moved[part] = np.round(ops.convert_to_numpy(images)[..., 0])
+    return moved
+
+
+def _compiled(config: TrainConfig, n: int) -> keras.Model:
+    model = models.build(
+        config.model,
+        conv_dropout=config.conv_dropout,
+        dense_dropout=config.dense_dropout,
+        precision=choose_precision(config.precision),
+    )
+    rate: Any = config.learning_rate
+    betas: dict[str, float] = {}
+    if config.schedule == "one_cycle":
+        steps = math.ceil(n / config.batch_size) * config.epochs
+        warm_up = max(1, steps // 5)
+        rate = keras.optimizers.schedules.CosineDecay(
+            config.learning_rate / 25, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
+        )
+        # A run of a few hundred steps is over before Adam's usual memory (10 and 1,000 steps) has filled.
+        betas = {"beta_1": 0.7, "beta_2": 0.9}
+    model.compile(
+        keras.optimizers.Adam(rate, **betas),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,  # XLA makes these convolutions 2.5 times slower on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """All that training changes: weights, the dropouts' random states, the optimiser's moments and step."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _keep(path: Path, model: keras.Model, state: _State) -> None:
+    words = json.dumps({"history": state.history, "best_epoch": state.best_epoch})
+    arrays = {f"variable_{i}": ops.convert_to_numpy(value) for i, value in enumerate(_variables(model))}
+    arrays |= {f"best_{i}": value for i, value in enumerate(state.best_weights)}
+    atomic.write(path, lambda beside: np.savez(beside, state=np.array(words), **arrays))
+
+
+def _restore(path: Path, model: keras.Model) -> _State:
+    if not path.exists():
+        return _State()
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            words = json.loads(str(archive["state"]))
+            for i, variable in enumerate(_variables(model)):
+                variable.assign(archive[f"variable_{i}"])
+            best = [archive[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in archive.files))]
+    except (ValueError, KeyError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read ({error}). Delete it to train from the start.") from None
+    return _State(words["history"], words["best_epoch"], best)
+
+
+def _best_loss(state: _State) -> float:
+    return state.history[state.best_epoch - 1]["val_loss"]
+
+
+def _patience_is_over(config: TrainConfig, state: _State) -> bool:
+    return config.patience is not None and len(state.history) - state.best_epoch >= config.patience
+
+
+# --- progress ---------------------------------------------------------------------------------------------
+
+
+def _bar(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show_steps(bar: Progress, task: TaskID, epoch: int, epochs: int) -> keras.callbacks.Callback:
+    def step_done(batch: int, logs: dict[str, float]) -> None:
+        bar.update(
+            task,
+            description=f"epoch {epoch + 1}/{epochs}",
+            completed=epoch + (batch + 1) / callback.params["steps"],
+            numbers=f"accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}",
+        )
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=step_done)
+    return callback
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5])
+    return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_utils import atomic
+
+
+def test_writes_and_replaces(tmp_path: Path) -> None:
+    atomic.write_text(tmp_path / "a.txt", "one")
+    atomic.write_text(tmp_path / "a.txt", "zwölf")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "zwölf"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    atomic.write_text(tmp_path / "a.txt", "whole")
+    with pytest.raises(OSError, match="disk full"):
+        atomic.write(tmp_path / "a.txt", fail)
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_keeps_the_suffix_while_writing(tmp_path: Path) -> None:
+    seen = []
+    atomic.write(tmp_path / "model.keras", lambda path: (seen.append(path), path.write_text("x")))
+    assert seen[0].suffix == ".keras"
+    assert seen[0].parent == tmp_path
