@@ -14,3 +14,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 class MnistError(Exception):
     """What a person did or met that stops the work; its text says what to do. Shown without a traceback."""
+
+    status = 1  # of the command that it ends

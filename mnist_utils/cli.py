@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -108,21 +108,25 @@ def train(
     from mnist_utils import config, runs
 
     given = config.make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
-    folder = runs.results_dir(results)
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    with console.status("loading TensorFlow and the data"):
-        from mnist_utils.training import prepare
+    folder, name = runs.results_dir(results), run or runs.new_name(given)
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    try:
+        with console.status("loading TensorFlow and the data"):
+            from mnist_utils.training import prepare
 
-        settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
-    name = run or runs.new_name(given)
-    if dataset.note:
-        console.print(f"note: {dataset.note}", style="yellow")
-    console.print(
-        f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {settled.epochs} epochs "
-        f"of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}",
-        soft_wrap=True,
-    )
-    made = runs.record(settled, dataset, name, folder, progress=not quiet)
+            settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
+        if dataset.note:
+            console.print(f"note: {dataset.note}", style="yellow")
+        if runs.is_whole(folder / name):
+            console.print(f"run {name} is finished already; this is what it found", style="yellow")
+        else:
+            console.print(
+                f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {settled.epochs} epochs "
+                f"of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
+            )
+        made = runs.record(settled, dataset, name, folder, progress=not quiet)
+    except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
+        _fail(f"stopped. Finished epochs are kept: give the same command with --run {name} to go on.", 130)
     if as_json:
         print(json.dumps({"run": made.name, "path": str(made.path), "dataset": dataset.name} | made.metrics))
     else:
@@ -194,9 +198,10 @@ def predict(
 ) -> None:
     """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
     from mnist_utils import inference, runs
+    from mnist_utils.config import ConfigError
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
-        raise MnistError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
+        raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
     path = runs.model_path(model, runs.results_dir(results))
     network = inference.load(path)
     answers = [_answer(image, network, polarity) for image in images]  # type: ignore[arg-type]
@@ -347,11 +352,7 @@ def main() -> None:
         _add_train()
         app()
     except MnistError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail(
-            "stopped. What was finished is kept; the same command with the run's name (mnist runs) goes on from there.", 130
-        )
+        _fail(str(error), error.status)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise
@@ -359,7 +360,11 @@ def main() -> None:
         _fail(f"cannot write: {error.strerror}{where}. Free some space, or choose another folder with --results.", 1)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     for line in message.splitlines():
         print(f"mnist: {line}", file=sys.stderr)
     raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

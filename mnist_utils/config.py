@@ -17,7 +17,9 @@ Schedule = Literal["constant", "one_cycle"]
 
 
 class ConfigError(MnistError):
-    """A hyper-parameter that is unknown or out of range."""
+    """A hyper-parameter or option that is unknown or out of range."""
+
+    status = 2
 
 
 # What each network is trained with unless told otherwise. `simple` and `branched` follow the systems they
@@ -25,7 +27,7 @@ class ConfigError(MnistError):
 RECIPES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "fast": {
-            "epochs": 2,
+            "epochs": 3,
             "batch_size": 256,
             "learning_rate": 5e-3,
             "schedule": "one_cycle",
@@ -95,7 +97,7 @@ class TrainConfig(BaseModel):
     conv_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped after convolutions")
     dense_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped in the dense layers")
 
-    epochs: int = Field(2, ge=1, le=10_000, description="passes over the training images")
+    epochs: int = Field(3, ge=1, le=10_000, description="passes over the training images")
     batch_size: int = Field(256, ge=1, le=60_000, description="images in one step of the optimiser")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="step size of Adam; the peak of a schedule")
     schedule: Schedule = Field("one_cycle", description="learning rate over time; one_cycle warms up, then decays to 0")

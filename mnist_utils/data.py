@@ -218,7 +218,8 @@ def _find(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Im
     else:
         tried.append("no folder was given (MNIST_DATA_DIR, --data-dir)")
     ours = cache_dir() / source.name
-    if found := _read_folder(source, ours):
+    # A download that broke off has left some of the files: they are whole, and the rest is fetched below.
+    if all(any(_candidates(ours, part.file)) for part in source.parts) and (found := _read_folder(source, ours)):
         return found, str(ours)
     tried.append(str(ours))
     keras_cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
@@ -301,13 +302,13 @@ def _read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except EOFError:
-        raise DataError(f"{path} is truncated: the gzip stream breaks off. Fetch it again.") from None
+        raise DataError(f"{path} is truncated: the gzip stream breaks off. Delete it or fetch it again.") from None
     except (OSError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}. Fetch it again.") from None
+        raise DataError(f"{path} cannot be read: {error}. Delete it or fetch it again.") from None
     images = "images" in part.file
     header, magic = (16, _IMAGES_MAGIC) if images else (8, _LABELS_MAGIC)
     if len(content) < header:
-        raise DataError(f"{path} is truncated: {len(content)} bytes, less than an IDX header. Fetch it again.")
+        raise DataError(f"{path} is truncated: {len(content)} bytes, less than an IDX header. Delete it or fetch it again.")
     fields = np.frombuffer(content[:header], ">u4")
     if fields[0] != magic:
         raise DataError(
@@ -318,7 +319,9 @@ def _read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
     size = int(fields[1]) * (784 if images else 1)
     if len(content) - header != size:
         word = "truncated" if len(content) - header < size else "too long"
-        raise DataError(f"{path} is {word}: {len(content) - header} bytes of data, its header says {size}. Fetch it again.")
+        raise DataError(
+            f"{path} is {word}: {len(content) - header} bytes of data, its header says {size}. Delete it or fetch it again."
+        )
     array = np.frombuffer(content, np.uint8, offset=header)
     return array.reshape(-1, 28, 28) if images else array
 
@@ -326,7 +329,7 @@ def _read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
 def _read_npz(source: Source, path: Path) -> tuple[Images, Labels, Images, Labels]:
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = [archive[name] for name in names]
     except KeyError as error:
         raise DataError(f"{path} has no array {error}; it must hold {', '.join(names)}.") from None
@@ -351,7 +354,7 @@ def _checked(source: Source, arrays: list[NDArray[np.uint8]], where: str) -> tup
             if digest.hexdigest() != part.content_sha256:
                 raise DataError(
                     f"{where}: {part.file} is not {source.name}'s: its content's SHA-256 begins {digest.hexdigest()[:12]}, "
-                    f"not {part.content_sha256[:12]}. Fetch it again."
+                    f"not {part.content_sha256[:12]}. Delete it or fetch it again."
                 )
     x_train, y_train, x_test, y_test = arrays
     return x_train, y_train, x_test, y_test

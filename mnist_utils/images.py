@@ -91,9 +91,11 @@ def _decode(picture: Path | bytes) -> NDArray[np.float64]:
             warnings.simplefilter("ignore")  # Pillow warns of what the next line refuses
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"too large: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} in all")
+            raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels")
         image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
         image.load()
+    except Image.DecompressionBombError:
+        raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise ImageError(f"not a picture that can be read; known are {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:

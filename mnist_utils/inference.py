@@ -46,7 +46,7 @@ def load(path: Path) -> Predict:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a LiteRT network: {str(error).splitlines()[0]}") from None
     given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    shapes = tuple(given["shape_signature"][1:]), tuple(returned["shape_signature"][1:])
+    shapes = tuple(tuple(map(int, details["shape_signature"][1:])) for details in (given, returned))
     if shapes != ((28, 28, 1), (10,)):
         raise ModelError(f"{path} takes {shapes[0]} and returns {shapes[1]}; wanted (28, 28, 1) and (10,)")
 

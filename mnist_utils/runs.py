@@ -96,6 +96,11 @@ def read(run: str | Path, results: Path) -> Run:
     return Run(folder, config, metrics, incomplete)
 
 
+def is_whole(folder: Path) -> bool:
+    """Say whether `folder` holds a finished run."""
+    return (folder / "config.json").is_file() and not (folder / _INCOMPLETE).exists()
+
+
 def list_runs(results: Path) -> list[Run]:
     """Read every run in `results`: best validation accuracy first, incomplete ones last."""
     folders = sorted(path.parent for path in results.glob("*/config.json"))
@@ -160,8 +165,11 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
     folder = results / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            return _record(config, dataset, folder, progress)
+        with FileLock(folder / ".lock", timeout=0) as lock:
+            try:
+                return _record(config, dataset, folder, progress)
+            finally:
+                Path(lock.lock_file).unlink()  # nobody waits for it, so nobody can hold on to the removed file
     except Timeout:
         raise RunError(f"another process is working on run {name}; wait for it, or choose another --run name") from None
 

@@ -87,7 +87,7 @@ def test_all_errors_are_told_at_once() -> None:
 
 def test_words_for_help() -> None:
     assert allowed("epochs") == "a whole number from 1 to 10000"
-    assert defaults("epochs") == "fast 2, accurate 20, simple 13, branched 10"
+    assert defaults("epochs") == "fast 3, accurate 20, simple 13, branched 10"
     assert defaults("model") == "fast"
     assert defaults("patience") == "off"
     assert defaults("train_limit") == "all"

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from mnist_utils import cli, runs, training
+
+QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Call the command in this process: the arguments in; status, stdout and stderr out."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mnist", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold two runs."""
+    folder = tmp_path_factory.mktemp("results")
+    for name, seed in ("reference", 0), ("second", 1):
+        config, dataset = training.prepare(dataset="digits", train_limit=200, epochs=2, batch_size=50, seed=seed)
+        runs.record(config, dataset, name, folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def seven(tmp_path: Path) -> Path:
+    image = Image.new("L", (200, 160), 255)
+    ImageDraw.Draw(image).line([(50, 40), (110, 40), (80, 120)], fill=0, width=12)
+    image.save(tmp_path / "seven.png")
+    return tmp_path / "seven.png"
+
+
+# --- help and bad arguments ---
+
+
+def test_help_lists_the_commands(mnist: Cli) -> None:
+    status, out, _ = mnist("--help")
+    assert status == 0
+    for command in "data", "train", "predict", "runs", "compare", "show":
+        assert re.search(rf"^│ {command} ", out, re.MULTILINE)
+
+
+def test_neither_the_package_nor_help_loads_anything_heavy() -> None:
+    code = (
+        "import sys; import mnist_utils; before = set(sys.modules); sys.argv = ['mnist', '--help']\n"
+        "from mnist_utils import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'numpy', 'pandas', 'sklearn', 'scipy', 'pydantic'}\n"
+        "print(sorted(heavy & before), sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] []"
+
+
+def test_train_help_explains_every_hyper_parameter_with_its_default_in_groups(mnist: Cli) -> None:
+    status, out, _ = mnist("train", "-h")
+    words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", out).split())
+    assert status == 0
+    for panel in "Data", "Network", "Training":
+        assert f"─ {panel} ─" in out
+    assert "--epochs passes over the training images (a whole number from 1 to 10000) [default: fast 3, accurate 20" in words
+    from mnist_utils.config import TrainConfig
+
+    for name, field in TrainConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} {field.description}" in words
+
+
+def test_version(mnist: Cli) -> None:
+    assert mnist("--version")[1] == "mnist 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "0"), "mnist: epochs: given 0; allowed: a whole number from 1 to 10000\n"),
+        (("--batch-size", "-1"), "mnist: batch_size: given -1; allowed: a whole number from 1 to 60000\n"),
+        (("--conv-dropout", "1.5"), "mnist: conv_dropout: given 1.5; allowed: a number from 0 below 1\n"),
+        (("--model", "nosuch"), "mnist: model: given nosuch; allowed: fast, accurate, simple, branched\n"),
+        (("--dataset", "nosuch"), "mnist: dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist\n"),
+    ],
+)
+def test_bad_hyper_parameters(arguments: tuple[str, ...], message: str, mnist: Cli, tmp_path: Path) -> None:
+    assert mnist("train", *arguments, "--results", str(tmp_path)) == (2, "", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_option(mnist: Cli) -> None:
+    status, _, err = mnist("train", "--epocs", "3")
+    assert status == 2
+    assert "No such option: --epocs" in err
+
+
+def test_missing_data(mnist: Cli) -> None:
+    status, _, err = mnist("data", "--dataset", "mnist")
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "Set MNIST_DATA_DIR" in err
+
+
+# --- the commands ---
+
+
+def test_data(mnist: Cli) -> None:
+    status, out, _ = mnist("data")
+    assert status == 0
+    assert re.search(r"^dataset +digits$", out, re.MULTILINE)
+    assert re.search(r"^test +360 images$", out, re.MULTILINE)
+    assert re.search(r"^note +MNIST could not be had", out, re.MULTILINE)
+    facts = json.loads(mnist("data", "--json")[1])
+    assert (facts["training"], facts["validation"], facts["test"]) == (1293, 144, 360)
+
+
+def test_train_prints_the_accuracy_the_folder_and_what_it_was_measured_on(mnist: Cli, tmp_path: Path) -> None:
+    status, out, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
+    assert status == 0
+    assert re.search(r"^test accuracy +\d+\.\d\d% \(\d+\.\d\d to \d+\.\d\d\) on 360 images of digits$", out, re.MULTILINE)
+    assert re.search(r"^note +MNIST could not be had", out, re.MULTILINE)
+    assert f"{tmp_path / 'one'}\n" in out
+    assert "note: MNIST could not be had" in err
+    assert re.search(r"^epoch 2/2  accuracy ", err, re.MULTILINE)
+    status, again, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
+    assert (status, again) == (0, out)
+    assert "is finished already" in err
+
+
+def test_train_json_is_one_object(mnist: Cli, tmp_path: Path) -> None:
+    found = json.loads(mnist("train", *QUICK, "--results", str(tmp_path), "--json")[1])
+    assert found["dataset"] == "digits"
+    assert Path(found["path"]).name == found["run"]
+    assert re.fullmatch(r"\d{8}-\d{6}-fast", found["run"])
+    assert 0 < found["test"]["accuracy"] <= 1
+
+
+def test_predict(mnist: Cli, results: Path, seven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(seven.parent)
+    status, out, _ = mnist("predict", "seven.png", "--results", str(results))
+    assert status == 0
+    assert "seven.png" in out
+    assert "dark on light" in out
+
+
+def test_predict_json_keeps_the_order_and_tells_errors(mnist: Cli, results: Path, seven: Path) -> None:
+    text = seven.with_name("text.png")
+    text.write_text("no picture")
+    status, out, _ = mnist("predict", "--json", str(text), str(seven), "nosuch.png", "--results", str(results))
+    assert status == 1
+    first, second, third = json.loads(out)
+    assert first == {"path": str(text), "error": "not a picture that can be read; known are PNG, JPEG, BMP, GIF, TIFF, WEBP"}
+    assert third == {"path": "nosuch.png", "error": "cannot be opened: No such file or directory"}
+    assert second["path"] == str(seven)
+    assert second["label"] == second["top"][0][0]
+    assert second["probability"] == second["top"][0][1]
+    assert [share for _, share in second["top"]] == sorted((share for _, share in second["top"]), reverse=True)
+    assert second["reading"]["inverted"] is True
+
+
+def test_predict_takes_the_image_from_the_environment(
+    mnist: Cli, results: Path, seven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG_PATH", str(seven))
+    assert json.loads(mnist("predict", "--json", "--results", str(results))[1])[0]["path"] == str(seven)
+
+
+def test_predict_with_another_run_and_with_none(mnist: Cli, results: Path, seven: Path, tmp_path: Path) -> None:
+    answers = [
+        mnist("predict", "--json", "--model", model, str(seven), "--results", str(results))[1]
+        for model in ("second", "reference")
+    ]
+    assert answers[0] != answers[1]
+    assert mnist("predict", "--model", str(results / "second" / "model.tflite"), "--json", str(seven))[1] == answers[0]
+    status, _, err = mnist("predict", str(seven), "--results", str(tmp_path / "empty"))
+    assert (status, "make one with: mnist train" in err) == (1, True)
+    assert mnist("predict", "--polarity", "up", str(seven))[0] == 2
+
+
+def test_runs(mnist: Cli, results: Path, tmp_path: Path) -> None:
+    status, out, _ = mnist("runs", "--results", str(results))
+    assert status == 0
+    assert "reference" in out
+    assert "2 epochs, seed 1" in out
+    rows = json.loads(mnist("runs", "--json", "--results", str(results))[1])
+    assert {row["run"] for row in rows} == {"reference", "second"}
+    assert rows[0]["accuracy"]["validation"] >= rows[1]["accuracy"]["validation"]
+    assert "make one with: mnist train" in mnist("runs", "--results", str(tmp_path))[1]
+
+
+def test_compare(mnist: Cli, results: Path) -> None:
+    status, out, _ = mnist("compare", "reference", "second", "--results", str(results))
+    assert status == 0
+    assert re.search(r"^A  reference: .* of 360 digits test images$", out, re.MULTILINE)
+    assert re.search(r"^McNemar's exact test: p = ", out, re.MULTILINE)
+    assert "Verdict: " in out
+    found = json.loads(mnist("compare", "reference", "second", "--results", str(results), "--json")[1])
+    assert found["n"] == 360
+    status, _, err = mnist("compare", "reference", "nosuch", "--results", str(results))
+    assert (status, err.startswith("mnist: no run 'nosuch'")) == (1, True)
+
+
+def test_show_without_a_display_says_so_and_where_the_figures_are(
+    mnist: Cli, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "DISPLAY", "WAYLAND_DISPLAY":
+        monkeypatch.delenv(name, raising=False)
+    status, out, _ = mnist("show", "reference", "--results", str(results))
+    assert status == 0
+    assert out.startswith("no window can be opened")
+    assert str(results / "reference" / "figures" / "confusion_matrix.png") in out
+
+
+# --- what interrupts a training ---
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mnist_utils.cli", "train", "--dataset", "digits", "--run", "run", *more]
+    environment = os.environ | {"MNIST_RESULTS": str(folder)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def wait_for_epoch(process: subprocess.Popen[str], folder: Path) -> None:
+    until = time.monotonic() + 120
+    while not (folder / "run" / "checkpoint.npz").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until, "no epoch was finished in two minutes"
+        time.sleep(0.05)
+
+
+def test_kill_9_then_the_same_command_ends_with_the_same_metrics(tmp_path: Path) -> None:
+    more = ("--epochs", "5", "--conv-dropout", "0.2", "--augment", "affine")
+    assert finish(start(tmp_path / "undisturbed", *more))[0] == 0
+    killed = start(tmp_path / "killed", *more)
+    wait_for_epoch(killed, tmp_path / "killed")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert runs.read("run", tmp_path / "killed").incomplete == "training was not finished"
+    status, err = finish(start(tmp_path / "killed", *more))
+    assert status == 0, err
+    assert "epoch 1/5" not in err
+    assert "epoch 5/5" in err
+    found = [runs.read("run", tmp_path / name).metrics for name in ("undisturbed", "killed")]
+    assert found[0]["test"] == found[1]["test"]
+    assert found[0]["validation"] == found[1]["validation"]
+
+
+def test_ctrl_c_in_mid_epoch(tmp_path: Path) -> None:
+    process = start(tmp_path, "--epochs", "1000")
+    wait_for_epoch(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    status, err = finish(process)
+    assert status == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "mnist: stopped. Finished epochs are kept: give the same command with --run run to go on."
+    assert runs.read("run", tmp_path).incomplete == "stopped by Ctrl-C"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kilobytes", [0, 200, 3500])
+def test_a_full_disk(tmp_path: Path, kilobytes: int) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={max(kilobytes, 4)}k", "none", small], check=True)
+    try:
+        status, err = finish(start(small, "--epochs", "1"))
+        assert status == 1, err
+        assert "Traceback" not in err
+        assert re.fullmatch(r"mnist: cannot write: No space left on device.*--results\.", err.splitlines()[-1]), err
+        assert not list(small.rglob("*writing*"))
+        if (small / "run" / "config.json").exists():
+            assert runs.read("run", small).incomplete
+        subprocess.run(["mount", "-o", "remount,size=50m", small], check=True)
+        status, err = finish(start(small, "--epochs", "1"))
+        assert status == 0, err
+        assert runs.read("run", small).incomplete == ""
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.mnist
+def test_train_on_the_real_mnist_reaches_the_aim(mnist: Cli, real_mnist: Path) -> None:
+    status, out, err = mnist("train", "--data-dir", str(real_mnist), "--run", "real", "--json")
+    assert status == 0
+    assert json.loads(out)["test"]["accuracy"] >= 0.992
+    assert "note" not in err

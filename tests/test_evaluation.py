@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from mnist_utils.evaluation import compare_paired, evaluate, expected_calibration_error, wilson_interval
+
+RANDOM = np.random.default_rng(0)
+PROBABILITIES = RANDOM.dirichlet(np.full(10, 0.3), 500).astype(np.float32)
+LABELS = np.where(RANDOM.random(500) < 0.7, PROBABILITIES.argmax(axis=1), RANDOM.integers(0, 10, 500)).astype(np.uint8)
+
+
+def test_agrees_with_scikit_learn() -> None:
+    found = evaluate(PROBABILITIES, LABELS)
+    answers = PROBABILITIES.argmax(axis=1)
+    assert found.n == 500
+    assert found.accuracy == accuracy_score(LABELS, answers)
+    exact = PROBABILITIES.astype(np.float64)
+    assert found.log_loss == pytest.approx(log_loss(LABELS, exact / exact.sum(axis=1, keepdims=True)))
+    assert [row.f1 for row in found.per_class] == pytest.approx(f1_score(LABELS, answers, average=None).tolist())
+
+
+def test_by_hand() -> None:
+    probabilities = np.zeros((4, 10))
+    probabilities[[0, 1, 2, 3], [3, 3, 5, 5]] = 1
+    found = evaluate(probabilities, np.array([3, 5, 5, 5]))
+    assert found.accuracy == 0.75
+    assert found.confusion_matrix[5][3] == 1
+    assert found.confusion_matrix[5][5] == 2
+    assert sum(map(sum, found.confusion_matrix)) == 4
+    three, five = found.per_class[3], found.per_class[5]
+    assert (three.precision, three.recall, three.n) == (0.5, 1.0, 1)
+    assert (five.precision, five.recall, five.n) == (1.0, pytest.approx(2 / 3), 3)
+    assert found.per_class[0].n == 0  # a digit that does not occur is no error
+
+
+def test_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        evaluate(PROBABILITIES, LABELS[:5])
+    with pytest.raises(ValueError, match="n > 0"):
+        evaluate(PROBABILITIES[:0], LABELS[:0])
+
+
+@given(st.integers(1, 20_000), st.floats(0, 1))
+def test_wilson_interval_is_the_closed_form(n: int, share: float) -> None:
+    right = round(share * n)
+    z, p = 1.959963984540054, right / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = wilson_interval(right, n)
+    assert low == pytest.approx(max(0, centre - half), abs=1e-9)
+    assert high == pytest.approx(min(1, centre + half), abs=1e-9)
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    probabilities = np.full((4, 10), 0.0)
+    probabilities[:, 0] = [0.9, 0.9, 0.6, 0.6]
+    probabilities[:, 1] = [0.1, 0.1, 0.4, 0.4]
+    # Bin of 0.9: one of two right, gap 0.4. Bin of 0.6: both right, gap 0.4.
+    assert expected_calibration_error(probabilities, [0, 1, 0, 0]) == pytest.approx(0.4)
+    # Bin of 0.9: both right, gap 0.1. Bin of 0.6: one of two, gap 0.1.
+    assert expected_calibration_error(probabilities, [0, 0, 0, 1]) == pytest.approx(0.1)
+
+
+def test_expected_calibration_error_puts_an_edge_into_the_lower_bin() -> None:
+    probabilities = np.zeros((2, 10))
+    probabilities[:, 0] = [0.5, 0.75]
+    # With four bins, 0.5 and 0.75 are upper edges: the gaps, 0.5 and -0.75, stay apart and do not cancel.
+    assert expected_calibration_error(probabilities, [0, 1], bins=4) == pytest.approx(0.625)
+
+
+def test_a_network_that_is_always_sure_and_right_is_calibrated() -> None:
+    assert expected_calibration_error(np.eye(10), np.arange(10)) == 0
+
+
+def right(*counts: tuple[bool, bool, int]) -> tuple[np.ndarray, np.ndarray]:
+    rows = [(a, b) for a, b, n in counts for _ in range(n)]
+    return np.array([a for a, _ in rows]), np.array([b for _, b in rows])
+
+
+def test_mcnemar_is_a_sign_test_on_the_discordant_pairs() -> None:
+    found = compare_paired(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
+    assert (found.n, found.only_a, found.only_b) == (100, 2, 10)
+    assert found.difference == pytest.approx(0.08)
+    assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # P(at most 2 heads in 12), twice
+    low, high = found.difference_interval
+    assert low < 0.08 < high
+
+
+def test_interval_of_the_paired_difference_is_bonett_and_price() -> None:
+    found = compare_paired(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
+    p12, p21 = 11 / 102, 3 / 102
+    half = 1.959964 * ((p12 + p21 - (p12 - p21) ** 2) / 102) ** 0.5
+    assert found.difference_interval == pytest.approx((p12 - p21 - half, p12 - p21 + half), abs=1e-6)
+
+
+def test_equal_classifiers_are_not_told_apart() -> None:
+    a, b = right((True, True, 90), (False, False, 10))
+    assert compare_paired(a, b).p_value == 1
+
+
+def test_comparison_needs_the_same_images() -> None:
+    with pytest.raises(ValueError, match="the same images"):
+        compare_paired(np.array([True]), np.array([True, False]))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_utils import inference, models
+from mnist_utils.inference import ModelError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[models.keras.Model, Path]:
+    model = models.build("fast")
+    path = tmp_path_factory.mktemp("model") / "model.tflite"
+    model.export(path, format="litert", verbose=False)
+    return model, path
+
+
+def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[models.keras.Model, Path]) -> None:
+    predict = inference.load(model[1])
+    images = np.random.default_rng(0).integers(0, 256, (65, 28, 28), dtype=np.uint8)
+    expected = model[0].predict(images[..., None], verbose=0)
+    for n in 1, 65, 2, 1:
+        found = predict(images[:n])
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected[:n], atol=1e-5)
+
+
+def test_needs_no_tensorflow(model: tuple[models.keras.Model, Path]) -> None:
+    code = (
+        "import sys, pathlib, numpy; from mnist_utils import inference, images, runs, cli;"
+        "print(inference.load(pathlib.Path(sys.argv[1]))(numpy.zeros((1, 28, 28))).shape,"
+        "[name for name in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(model[1])], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 10) []\n"
+
+
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no model file .*nosuch.tflite"):
+        inference.load(tmp_path / "nosuch.tflite")
+    (tmp_path / "text.tflite").write_text("this is not a network")
+    with pytest.raises(ModelError, match=r"text.tflite is not a LiteRT network"):
+        inference.load(tmp_path / "text.tflite")
+
+
+def test_a_network_for_something_else(tmp_path: Path) -> None:
+    import keras
+
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    other.export(tmp_path / "other.tflite", format="litert", verbose=False)
+    with pytest.raises(ModelError, match=r"takes \(4,\) and returns \(3,\); wanted \(28, 28, 1\) and \(10,\)"):
+        inference.load(tmp_path / "other.tflite")

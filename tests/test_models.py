@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_utils import models
+from mnist_utils.config import ConfigError
+
+NAMES = ("fast", "accurate", "simple", "branched")
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("fast", 215_194), ("simple", 1_386_506), ("branched", 25_935_934)])
+def test_parameters(name: str, parameters: int) -> None:
+    assert models.build(name).count_params() == parameters
+
+
+def test_branched_is_the_network_described() -> None:
+    def norm(channels: int) -> int:
+        return 4 * channels
+
+    stem = 9 * 32 + 32 + norm(32)
+    branch = 9 * 32 * 64 + 64 + norm(64) + 9 * 64 * 256 + 256 + norm(256)
+    dense = 25_088 * 1000 + 1000 + norm(1000) + 1000 * 500 + 500 + norm(500) + 500 * 10 + 10
+    assert models.build("branched").count_params() == stem + 2 * branch + dense
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_takes_0_to_255_and_returns_float32_probabilities(name: str, precision: str) -> None:
+    model = models.build(name, precision=precision)
+    assert model.input_shape == (None, 28, 28, 1)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
+    probabilities = keras.ops.convert_to_numpy(model(images, training=False))
+    assert probabilities.shape == (3, 10)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scales_inside(name: str) -> None:
+    rescaling = [layer for layer in models.build(name).layers if isinstance(layer, keras.layers.Rescaling)]
+    assert [layer.scale for layer in rescaling] == [1 / 255]
+    assert [layer.offset for layer in rescaling] == [-0.5 if name == "branched" else 0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_dropouts_apply(name: str) -> None:
+    rates = {
+        layer.rate for layer in models.build(name, conv_dropout=0.1, dense_dropout=0.4).layers if hasattr(layer, "rate")
+    }
+    assert rates == {0.1, 0.4}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_no_layer_that_runs_code_on_load(name: str) -> None:
+    assert not [layer for layer in models.build(name).layers if isinstance(layer, keras.layers.Lambda)]
+
+
+def test_building_leaves_the_global_policy_alone() -> None:
+    before = keras.config.dtype_policy()
+    models.build("fast", precision="mixed_bfloat16")
+    assert keras.config.dtype_policy() == before
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ConfigError, match="given 'nosuch'; allowed: fast, accurate, simple, branched"):
+        models.build("nosuch")

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+from PIL import Image
+from sklearn.metrics import accuracy_score
+
+from mnist_utils import atomic, inference, runs
+from mnist_utils.config import make_config
+from mnist_utils.data import Dataset
+from mnist_utils.runs import Run, RunError
+from mnist_utils.training import prepare
+
+GIVEN: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return prepare(**GIVEN)[1]
+
+
+@pytest.fixture(scope="module")
+def made(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return runs.record(make_config(**GIVEN), digits, "made", tmp_path_factory.mktemp("results"), progress=False)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_holds_all_its_parts(made: Run) -> None:
+    assert files(made.path) == {
+        "config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "model.tflite",
+        "figures/training_curves.png", "figures/confusion_matrix.png",
+    }  # fmt: skip
+    assert made.incomplete == ""
+
+
+def test_the_config_is_whole_and_names_data_versions_and_machine(made: Run, digits: Dataset) -> None:
+    assert made.config["config"] == make_config(**GIVEN).model_dump()
+    assert made.config["dataset"] == {"name": "digits", "sha256": digits.sha256, "note": ""}
+    assert made.config["versions"]["keras"] == keras.__version__
+    assert made.config["cpu"]["cores"] == os.cpu_count()
+
+
+def test_metrics_predictions_and_models_agree(made: Run, digits: Dataset) -> None:
+    with np.load(made.path / "predictions.npz", allow_pickle=False) as archive:
+        probabilities, labels = archive["probabilities"], archive["labels"]
+    np.testing.assert_array_equal(labels, digits.y_test)
+    assert made.metrics["test"]["accuracy"] == accuracy_score(labels, probabilities.argmax(axis=1))
+    assert made.metrics["test"]["n"] == 360
+    assert made.metrics["validation"]["n"] == 144
+    loaded = keras.saving.load_model(made.path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(digits.x_test[..., None], verbose=0), probabilities, atol=1e-5)
+    np.testing.assert_allclose(inference.load(made.path / "model.tflite")(digits.x_test), probabilities, atol=1e-5)
+
+
+def test_history_is_one_row_an_epoch(made: Run) -> None:
+    history = pd.read_csv(made.path / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert set(history) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
+    assert made.metrics["validation"]["accuracy"] == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
+
+
+def test_figures_are_pictures_that_name_data_and_n(made: Run) -> None:
+    for path in (made.path / "figures").iterdir():
+        with Image.open(path) as image:
+            assert image.width > 1000
+    titles = {name: figure.get_suptitle() for name, figure in runs.draw(made).items()}
+    assert "fast on digits, seed 0" in titles["confusion_matrix"]
+    assert "of 360 test images" in titles["confusion_matrix"]
+    assert "of 144 validation images" in titles["training_curves"]
+
+
+def test_the_same_again_changes_nothing(made: Run, digits: Dataset) -> None:
+    before = {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}
+    again = runs.record(make_config(**GIVEN), digits, "made", made.path.parent, progress=False)
+    assert again == made
+    assert {path: path.stat().st_mtime_ns for path in made.path.rglob("*")} == before
+
+
+def test_another_config_under_the_same_name_is_refused(made: Run, digits: Dataset) -> None:
+    with pytest.raises(RunError, match=r"run made was begun with epochs 2, now 3. Choose another --run name, or delete"):
+        runs.record(make_config(**GIVEN | {"epochs": 3}), digits, "made", made.path.parent, progress=False)
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/b", ".hidden", "a b", "x" * 101])
+def test_names_that_are_no_folder(name: str, digits: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="run: given"):
+        runs.record(make_config(**GIVEN), digits, name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_at_a_time(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "busy").mkdir()
+    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process is working on run busy"):
+        runs.record(make_config(**GIVEN), digits, "busy", tmp_path, progress=False)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+FULL_MARK = "OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "mark"),
+    [
+        ("checkpoint.npz", FULL, FULL_MARK),
+        ("model.keras", FULL, FULL_MARK),
+        ("predictions.npz", KeyboardInterrupt(), "stopped by Ctrl-C"),
+        ("metrics.json", FULL, FULL_MARK),
+        ("confusion_matrix.png", FULL, FULL_MARK),
+    ],
+)
+def test_a_failure_at_any_file_leaves_a_marked_run_that_can_be_finished(
+    at: str, error: BaseException, mark: str, made: Run, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = atomic.write
+
+    def fail(path: Path, save: Any) -> None:
+        if path.name == at:
+            raise error
+        write(path, save)
+
+    monkeypatch.setattr(atomic, "write", fail)
+    with pytest.raises(type(error)):
+        runs.record(make_config(**GIVEN), digits, "broken", tmp_path, progress=False)
+    broken = runs.read("broken", tmp_path)
+    assert broken.incomplete == mark
+    assert broken.metrics == {}
+    assert not [name for name in files(broken.path) if "writing" in name]
+    monkeypatch.undo()
+    whole = runs.record(make_config(**GIVEN), digits, "broken", tmp_path, progress=False)
+    assert whole.incomplete == ""
+    assert whole.metrics["test"] == made.metrics["test"]
+    assert files(whole.path) == files(made.path)
+
+
+# --- listing, finding, comparing ---
+
+
+def fake(folder: Path, name: str, accuracy: float | None, right: np.ndarray | None = None, sha256: str = "s") -> None:
+    """Write what listing and comparing read; no accuracy: incomplete."""
+    path = folder / name
+    path.mkdir(parents=True)
+    config = {"config": make_config().model_dump(), "dataset": {"name": "mnist", "sha256": sha256, "note": ""}}
+    (path / "config.json").write_text(json.dumps(config))
+    if accuracy is None:
+        (path / "incomplete").write_text("training was not finished\n")
+    else:
+        numbers = {"accuracy": accuracy, "accuracy_interval": [accuracy, accuracy], "n": 100}
+        (path / "metrics.json").write_text(
+            json.dumps({"validation": numbers, "test": numbers, "seconds": {"training": 1.0}})
+        )
+    if right is not None:
+        np.savez(path / "predictions.npz", probabilities=np.eye(10)[np.where(right, 3, 4)], labels=np.full(len(right), 3))
+
+
+def test_lists_the_best_first_and_the_incomplete_last(tmp_path: Path) -> None:
+    for name, accuracy in ("low", 0.5), ("broken", None), ("high", 0.9):
+        fake(tmp_path, name, accuracy)
+    (tmp_path / "not-a-run").mkdir()
+    assert [run.name for run in runs.list_runs(tmp_path)] == ["high", "low", "broken"]
+    assert runs.list_runs(tmp_path / "nosuch") == []
+
+
+def test_reads_by_name_and_by_path(tmp_path: Path) -> None:
+    fake(tmp_path, "one", 0.9)
+    assert runs.read("one", tmp_path) == runs.read(str(tmp_path / "one"), tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"no run 'two' in .*; there are: one"):
+        runs.read("two", tmp_path)
+    with pytest.raises(RunError, match="there are: none yet"):
+        runs.read("two", tmp_path / "nosuch")
+
+
+def test_a_damaged_run_is_named(tmp_path: Path) -> None:
+    fake(tmp_path, "one", 0.9)
+    (tmp_path / "one" / "metrics.json").write_text('{"test": ')
+    with pytest.raises(RunError, match=r"run .*one is damaged"):
+        runs.read("one", tmp_path)
+
+
+def test_the_default_network_is_the_reference_else_the_best(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"there is no finished run .* mnist train"):
+        runs.model_path(None, tmp_path)
+    fake(tmp_path, "broken", None)
+    fake(tmp_path, "low", 0.5)
+    fake(tmp_path, "high", 0.9)
+    assert runs.model_path(None, tmp_path) == tmp_path / "high" / "model.tflite"
+    fake(tmp_path, "reference", 0.7)
+    assert runs.model_path(None, tmp_path) == tmp_path / "reference" / "model.tflite"
+    assert runs.model_path("low", tmp_path) == tmp_path / "low" / "model.tflite"
+    assert runs.model_path("x/y.tflite", tmp_path) == Path("x/y.tflite")
+    with pytest.raises(RunError, match="run broken is incomplete"):
+        runs.model_path("broken", tmp_path)
+
+
+def test_results_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs.results_dir(tmp_path) == tmp_path
+    monkeypatch.setenv("MNIST_RESULTS", "elsewhere")
+    assert runs.results_dir() == Path("elsewhere")
+    monkeypatch.delenv("MNIST_RESULTS")
+    assert runs.results_dir() == Path(runs.__file__).parent.parent / "results"
+
+
+def test_compares_on_the_same_images(tmp_path: Path) -> None:
+    a = np.array([True] * 80 + [False] * 20)
+    b = np.array([True] * 78 + [False] * 2 + [True] * 10 + [False] * 10)
+    fake(tmp_path, "a", 0.8, a)
+    fake(tmp_path, "b", 0.88, b)
+    found = runs.compare(runs.read("a", tmp_path), runs.read("b", tmp_path))
+    assert (found.n, found.only_a, found.only_b) == (100, 2, 10)
+    fake(tmp_path, "other", 0.8, a, sha256="t")
+    with pytest.raises(RunError, match="not the same images"):
+        runs.compare(runs.read("a", tmp_path), runs.read("other", tmp_path))
+    fake(tmp_path, "broken", None)
+    with pytest.raises(RunError, match="broken is incomplete"):
+        runs.compare(runs.read("a", tmp_path), runs.read("broken", tmp_path))
