@@ -28,6 +28,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 def test_keeps_the_suffix_while_writing(tmp_path: Path) -> None:
     seen = []
-    atomic.write(tmp_path / "model.keras", lambda path: (seen.append(path), path.write_text("x")))
+
+    def save(path: Path) -> None:
+        seen.append(path)
+        path.write_text("x")
+
+    atomic.write(tmp_path / "model.keras", save)
     assert seen[0].suffix == ".keras"
     assert seen[0].parent == tmp_path

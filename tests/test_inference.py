@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,14 +13,14 @@ from mnist_utils.inference import ModelError
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[models.keras.Model, Path]:
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
     model = models.build("fast")
     path = tmp_path_factory.mktemp("model") / "model.tflite"
     model.export(path, format="litert", verbose=False)
     return model, path
 
 
-def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[models.keras.Model, Path]) -> None:
+def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[keras.Model, Path]) -> None:
     predict = inference.load(model[1])
     images = np.random.default_rng(0).integers(0, 256, (65, 28, 28), dtype=np.uint8)
     expected = model[0].predict(images[..., None], verbose=0)
@@ -29,7 +30,7 @@ def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[models.keras.
         np.testing.assert_allclose(found, expected[:n], atol=1e-5)
 
 
-def test_needs_no_tensorflow(model: tuple[models.keras.Model, Path]) -> None:
+def test_needs_no_tensorflow(model: tuple[keras.Model, Path]) -> None:
     code = (
         "import sys, pathlib, numpy; from mnist_utils import inference, images, runs, cli;"
         "print(inference.load(pathlib.Path(sys.argv[1]))(numpy.zeros((1, 28, 28))).shape,"
@@ -48,8 +49,6 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 
 
 def test_a_network_for_something_else(tmp_path: Path) -> None:
-    import keras
-
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     other.export(tmp_path / "other.tflite", format="litert", verbose=False)
     with pytest.raises(ModelError, match=r"takes \(4,\) and returns \(3,\); wanted \(28, 28, 1\) and \(10,\)"):
