@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,9 @@ def load(path: Path) -> Predict:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     try:
-        interpreter = Interpreter(str(path))
+        with _without_stderr():  # LiteRT tells of its delegate there, and has no switch for it
+            interpreter = Interpreter(str(path))
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a LiteRT network: {str(error).splitlines()[0]}") from None
     given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -54,9 +58,23 @@ def load(path: Path) -> Predict:
         batch = np.ascontiguousarray(images, np.float32)[..., None]
         if interpreter.get_input_details()[0]["shape"][0] != len(batch):
             interpreter.resize_tensor_input(given["index"], batch.shape)
-        interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], batch)
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(returned["index"]), np.float32)
 
     return predict
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Silence what C++ writes to file descriptor 2; Python's exceptions are not touched."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

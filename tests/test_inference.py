@@ -30,14 +30,14 @@ def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[keras.Model, 
         np.testing.assert_allclose(found, expected[:n], atol=1e-5)
 
 
-def test_needs_no_tensorflow(model: tuple[keras.Model, Path]) -> None:
+def test_needs_no_tensorflow_and_is_quiet(model: tuple[keras.Model, Path]) -> None:
     code = (
         "import sys, pathlib, numpy; from mnist_utils import inference, images, runs, cli;"
         "print(inference.load(pathlib.Path(sys.argv[1]))(numpy.zeros((1, 28, 28))).shape,"
         "[name for name in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(model[1])], capture_output=True, text=True, check=True)
-    assert done.stdout == "(1, 10) []\n"
+    assert (done.stdout, done.stderr) == ("(1, 10) []\n", "")
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:
