@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import inspect
 import json
@@ -82,6 +83,9 @@ def data(
             print(f"{name:10}  {value:,} images" if isinstance(value, int) else f"{name:10}  {value}")
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST}
+
 _PANELS = {
     "dataset": "Data",
     "model": "Network",
@@ -108,7 +112,8 @@ def train(
     from mnist_utils import config, runs
 
     given = config.make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
-    folder, name = runs.results_dir(results), run or runs.new_name(given)
+    folder, name = runs.results_dir(results), runs.new_name(given) if run is None else run
+    runs.new_folder(name, folder)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data"):
@@ -117,20 +122,35 @@ def train(
             settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
         if dataset.note:
             console.print(f"note: {dataset.note}", style="yellow")
-        if runs.is_whole(folder / name):
-            console.print(f"run {name} is finished already; this is what it found", style="yellow")
-        else:
+        already = runs.is_whole(folder / name)
+        if not already:
             console.print(
-                f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {settled.epochs} epochs "
+                f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {_epochs(settled.epochs)} "
                 f"of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
             )
         made = runs.record(settled, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
-        _fail(f"stopped. Finished epochs are kept: give the same command with --run {name} to go on.", 130)
+        begun = (folder / name / "config.json").exists()
+        _fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
+    finally:
+        _remove_if_empty(folder / name)
+    if already:
+        console.print(f"run {name} was finished already; this is what it found", style="yellow")
     if as_json:
-        print(json.dumps({"run": made.name, "path": str(made.path), "dataset": dataset.name} | made.metrics))
+        facts = made.config["dataset"]
+        found = {"run": made.name, "path": str(made.path), "dataset": facts["name"], "note": facts["note"]}
+        print(json.dumps(found | made.metrics))
     else:
         _print_result(made)
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'' if n == 1 else 's'}"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty, or gone
+        folder.rmdir()
 
 
 def _print_result(run: Run) -> None:
@@ -163,9 +183,7 @@ def _train_options() -> list[inspect.Parameter]:
     fixed: list[tuple[str, Any, Any]] = [
         (
             "run",
-            Annotated[
-                str | None, typer.Option(help="name of the run's folder [default: date and model]", show_default=False)
-            ],
+            Annotated[str | None, typer.Option(help="name of the run's folder", show_default="date and model")],
             None,
         ),
         ("results", _Results, None),
@@ -189,9 +207,7 @@ def _add_train() -> None:
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(envvar="IMG_PATH", help="pictures of one digit each")],
-    model: Annotated[
-        str | None, typer.Option(help="a run, or a .tflite file [default: the reference run]", show_default=False)
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="a run, or a .tflite file", show_default="the reference run")] = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
     results: _Results = None,
     as_json: _Json = False,
@@ -233,10 +249,11 @@ def _answer(path: Path, network: Any, polarity: Polarity) -> dict[str, Any]:
 
 
 def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=f"network: {model}", caption_justify="left")
+    table = Table(caption=f"network: {model}{_trained_on(model)}", caption_justify="left", box=SIMPLE_HEAD)
     for column in "picture", "digit", "probability", "next", "read as":
         table.add_column(column, overflow="fold")
     for answer in answers:
@@ -251,9 +268,19 @@ def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
             print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
 
 
+def _trained_on(model: Path) -> str:
+    from mnist_utils import runs
+
+    try:
+        return f", trained on {runs.read(model.parent, model.parent.parent).config['dataset']['name']}"
+    except runs.RunError:
+        return ""  # a network without a run
+
+
 @app.command("runs")
 def list_runs(results: _Results = None, as_json: _Json = False) -> None:
     """List all runs, best validation accuracy first."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -267,21 +294,24 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
     if not found:
         print(f"no runs in {folder} yet; make one with: mnist train")
         return
-    table = Table(
-        caption=f"{folder}: best validation accuracy first; 95 % intervals over the images", caption_justify="left"
-    )
-    for column in "run", "data set", "model", "validation", "test", "training":
-        table.add_column(column, overflow="fold")
+    table = Table(caption=f"{folder}; 95 % intervals over the images", caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    for column in "network", "validation", "test", "training":
+        table.add_column(column, no_wrap=True)
     for run in found:
         hyper = run.config["config"]
-        model = f"{hyper['model']}\n{hyper['epochs']} epochs, seed {hyper['seed']}"
+        network = f"{hyper.get('model', '?')} on {run.config['dataset']['name']}"
+        recipe = f"{_epochs(hyper.get('epochs', 0))}, seed {hyper.get('seed', '?')}"
         if run.incomplete:
-            numbers = "incomplete", run.incomplete, ""
+            numbers = "incomplete", "", ""
         else:
             seconds = f"{run.metrics['seconds']['training']:.1f} s"
             numbers = _share(run.metrics["validation"], "\n"), _share(run.metrics["test"], "\n"), seconds
-        table.add_row(run.name, run.config["dataset"]["name"], model, *numbers)
+        table.add_row(run.name, f"{network}\n{recipe}", *numbers)
     Console().print(table)
+    for run in found:
+        if run.incomplete:
+            print(f"{run.name} is incomplete: {run.incomplete}")
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -292,11 +322,16 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _share(numbers: dict[str, Any], between: str = " ") -> str:
     low, high = numbers["accuracy_interval"]
-    return f"{numbers['accuracy']:.2%}{between}({100 * low:.2f} to {100 * high:.2f})"
+    return f"{numbers['accuracy']:.2%}{between}({100 * low:.2f}-{100 * high:.2f})"
 
 
 @app.command()
-def compare(a: str, b: str, results: _Results = None, as_json: _Json = False) -> None:
+def compare(
+    a: Annotated[str, typer.Argument(help="a run's name or folder")],
+    b: Annotated[str, typer.Argument(help="another, tested on the same images")],
+    results: _Results = None,
+    as_json: _Json = False,
+) -> None:
     """Say whether run B is really better than run A on the same test images."""
     from dataclasses import asdict
 
@@ -323,13 +358,15 @@ def compare(a: str, b: str, results: _Results = None, as_json: _Json = False) ->
 
 
 @app.command()
-def show(run: str, results: _Results = None) -> None:
+def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: _Results = None) -> None:
     """Open a run's figures in windows, where there is a display."""
     from mnist_utils import runs
 
     found = runs.read(run, runs.results_dir(results))
     if found.incomplete:
         raise runs.RunError(f"run {found.name} is incomplete ({found.incomplete}): it has no figures yet")
+    if found.config["dataset"]["note"]:
+        print(f"note: {found.config['dataset']['note']}")
     files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
     import matplotlib.pyplot as plt
 
@@ -338,7 +375,8 @@ def show(run: str, results: _Results = None) -> None:
         plt.switch_backend(backend)
         figures = runs.draw(found, new_figure=plt.figure)
     except Exception as error:  # ImportError, TclError, ...: each backend has its own way to find no display
-        print(f"no window can be opened ({str(error).splitlines()[0]}). The figures are:\n" + "\n".join(files))
+        reason = "there is no display" if "headless" in str(error) else str(error).splitlines()[0]
+        print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))
         return
     for name, figure in figures.items():
         figure.canvas.manager.set_window_title(f"{found.name}: {name.replace('_', ' ')}")  # type: ignore[union-attr]
@@ -354,10 +392,10 @@ def main() -> None:
     except MnistError as error:
         _fail(str(error), error.status)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno not in (_FULL | _REFUSED):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"cannot write: {error.strerror}{where}. Free some space, or choose another folder with --results.", 1)
+        mend = "Free some space and give the same command." if error.errno in _FULL else "Choose another folder."
+        _fail(f"cannot read or write{f' {error.filename}' if error.filename else ''}: {error.strerror}. {mend}", 1)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -146,7 +146,7 @@ def load_dataset(
     ----------
     name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}
         ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images); ``auto`` is ``mnist`` if it can be
-        had, else ``digits`` with a note that says so.
+        had, else, unless `data_dir` is given, ``digits`` with a note that says so.
     data_dir : path, optional
         Folder with the four IDX files (gzipped or not) or ``mnist.npz``; other data sets than MNIST lie in a
         sub-folder of their name. Default: the environment's ``MNIST_DATA_DIR``. Without it, or where it holds
@@ -168,8 +168,11 @@ def load_dataset(
             arrays, where = _find(SOURCES["mnist"], folder)
             name = "mnist"
         except DataNotFoundError:
+            if data_dir:  # whoever names a folder wants what is in it
+                raise
             (arrays, where), name = _digits(), "digits"
-            note = "MNIST could not be had: this is `digits`, 1,797 small images (why: mnist data --dataset mnist)"
+            lacking = f" (MNIST_DATA_DIR={folder} holds none)" if folder else ""
+            note = f"MNIST could not be had{lacking}: this is `digits`, 1,797 small images (why: mnist data --dataset mnist)"
     elif name == "digits":
         arrays, where = _digits()
     elif name in SOURCES:
@@ -229,10 +232,10 @@ def _find(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Im
     try:
         mirror = _download(source, ours)
     except DataNotFoundError as error:
-        raise DataNotFoundError(
-            f"{source.name} was not found in: {'; '.join(tried)}. {error} "
-            "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
-        ) from None
+        mend = "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
+        if source.name != "mnist":
+            mend = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
+        raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{mend}") from None
     found = _read_folder(source, ours)
     if not found:
         raise DataError(f"{ours} lost its files while they were read")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from mnist_utils import MnistError
 from mnist_utils.data import Images, place
 
+Floats = NDArray[np.floating[Any]]
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 _WORKING_SIDE = 512  # pixels; a digit needs no more, and a phone's photo has fifty times as many
-_LEAST_CONTRAST = 0.08  # of the range from black to white, between paper and ink
+_LEAST_CONTRAST = 0.08  # of the distance from black to white, between paper and ink
+_EVEN = 0.92  # share of a picture's variance that paper against ink explains in even light
+_THIN, _PEN = 0.075, 0.1  # stroke width as share of the digit's longer side; MNIST's is 0.1 to 0.15
 
 
 class ImageError(MnistError):
@@ -40,11 +44,20 @@ class Reading:
         Whether the picture was dark on light.
     crop : (left, top, right, bottom)
         The digit's box, as shares of the picture's width and height.
+    frames : int
+        Frames (a border, the axes of a plot) that were taken off around the digit.
+    stroke : float
+        Width of the strokes as share of the digit's longer side, before thin ones were widened.
+    steps : dict of str to array
+        The picture after each step, values 0 to 1, for `plots.reading_steps`.
     """
 
     image: Images
     inverted: bool
     crop: tuple[float, float, float, float]
+    frames: int = 0
+    stroke: float = 0.0
+    steps: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
 
 def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
@@ -55,34 +68,64 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     picture : Path or bytes
         A PNG, JPEG, BMP, GIF (first frame), TIFF or WebP file, or its content.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
-        ``auto`` takes what most of the picture's edge shows for paper.
+        ``auto`` takes for ink what stands out from its surroundings.
 
     Raises
     ------
     ImageError
         If it is missing, too large (`MAX_BYTES`, `MAX_PIXELS`), not a picture, or shows no digit.
     """
-    grey = _decode(picture)
-    paper = float(np.median(_edge(grey)))
-    # Ink is what differs from the paper, on the side where the difference is larger.
-    inverted = paper - grey.min() > grey.max() - paper if polarity == "auto" else polarity == "dark-on-light"
+    colour = _decode(picture)
+    if colour.shape[:2] == (28, 28):
+        return _read_small(colour, polarity)
+    boxes = [(0, 0, *colour.shape[:2])]
+    while len(boxes) < 4 and (inside := _inside_frame(_cut(colour, boxes[-1]))):
+        top, left = boxes[-1][:2]
+        boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
+    top, left = boxes[-1][:2]
+    ink, inverted = _ink(_cut(colour, boxes[-1]), polarity)
+    kept = _strokes(ink)
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    digit = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    widened, stroke = _widen(digit)
+    height, width = colour.shape[:2]
+    crop = (
+        (left + columns[0]) / width,
+        (top + rows[0]) / height,
+        (left + columns[-1] + 1) / width,
+        (top + rows[-1] + 1) / height,
+    )
+    return Reading(
+        place(widened),
+        inverted,
+        (round(crop[0], 4), round(crop[1], 4), round(crop[2], 4), round(crop[3], 4)),
+        frames=len(boxes) - 1,
+        stroke=round(stroke, 3),
+        steps={"upright": colour, "ink": ink, "strokes": kept, "cut out": widened},
+    )
+
+
+def _read_small(colour: Floats, polarity: Polarity) -> Reading:
+    """Read a picture of 28x28: made for such a network already, so that cropping it could only lose something."""
+    grey = _grey(colour)
+    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    inverted = bool(paper - grey.min() > grey.max() - paper) if polarity == "auto" else polarity == "dark-on-light"
     ink = np.clip(paper - grey if inverted else grey - paper, 0, None)
-    contrast = float(ink.max())
-    if contrast < _LEAST_CONTRAST:
-        raise ImageError(f"no digit: paper and ink differ by {contrast:.0%} of the range from black to white")
-    ink /= contrast
-    if grey.shape == (28, 28):  # made for such a network already: cropping it again could only lose something
-        return Reading(np.round(255 * ink).astype(np.uint8), bool(inverted), (0.0, 0.0, 1.0, 1.0))
-    ink = _largest_strokes(ink)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    height, width = ink.shape
-    crop = columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
-    left, top, right, bottom = (round(float(side), 4) for side in crop)
-    return Reading(place(ink), bool(inverted), (left, top, right, bottom))
+    _check_contrast(float(ink.max()))
+    image = np.round(255 * ink / ink.max()).astype(np.uint8)
+    return Reading(image, inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink / ink.max()})
 
 
-def _decode(picture: Path | bytes) -> NDArray[np.float64]:
-    """Decode, turn upright, lay over white, and return grey values from 0 (black) to 1."""
+def _check_contrast(contrast: float) -> None:
+    if not contrast >= _LEAST_CONTRAST:
+        raise ImageError(f"no digit: paper and ink differ by {contrast:.0%} of the way from black to white")
+
+
+# --- decoding ---------------------------------------------------------------------------------------------
+
+
+def _decode(picture: Path | bytes) -> Floats:
+    """Decode, turn upright, lay over white; float, shape (height, width, 3), values 0 (black) to 1."""
     try:
         content = picture if isinstance(picture, bytes) else _content(picture)
         if len(content) > MAX_BYTES:
@@ -92,7 +135,7 @@ def _decode(picture: Path | bytes) -> NDArray[np.float64]:
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels")
-        image.draft("L", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
+        image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
         image.load()
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
@@ -105,11 +148,20 @@ def _decode(picture: Path | bytes) -> NDArray[np.float64]:
         values = np.asarray(image, np.float64)
         image = Image.fromarray((values / max(values.max(), 1) * 255).astype(np.uint8))
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L")
+        image = _opaque(image.convert("RGBA"))
+    image = image.convert("RGB")
     image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
     return np.asarray(image, np.float64) / 255
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture over white; over black, if it would vanish on white."""
+    over = [
+        Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("L") for ground in ("white", "black")
+    ]
+    spread = [high - low for low, high in (picture.getextrema() for picture in over)]  # type: ignore[operator]
+    vanishes = spread[0] < 255 * _LEAST_CONTRAST < spread[1]
+    return Image.alpha_composite(Image.new("RGBA", image.size, "black" if vanishes else "white"), image)
 
 
 def _content(path: Path) -> bytes:
@@ -121,15 +173,118 @@ def _content(path: Path) -> bytes:
         raise ImageError(f"cannot be opened: {error.strerror}") from None
 
 
-def _edge(grey: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+# --- frames -----------------------------------------------------------------------------------------------
 
 
-def _largest_strokes(ink: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep the strokes: what is half as dark as the darkest, without specks; the rest becomes paper."""
-    strokes, count = ndimage.label(ink > 0.4, structure=np.ones((3, 3)))
-    sizes = np.bincount(strokes.ravel(), minlength=count + 1)
+def _cut(colour: Floats, box: tuple[int, int, int, int]) -> Floats:
+    top, left, bottom, right = box
+    return colour[top:bottom, left:right]
+
+
+def _inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
+    """Return the box (top, left, bottom, right) inside a frame or a panel that holds the digit, if there is one.
+
+    A frame is an upright rectangle, line or filled, that covers most of the picture without touching its edge
+    and shows something inside. A shadow touches the edge; the strokes of a digit are no rectangle.
+    """
+    height, width = colour.shape[:2]
+    edge = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
+    different = np.linalg.norm(colour - np.median(edge, axis=0), axis=2) > 0.35
+    parts, _ = ndimage.label(different, structure=np.ones((3, 3)))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
+        part = parts[rows, columns] == number
+        # The first and last lines that are mostly filled: ticks may stick out of the axes of a plot.
+        sides = [np.flatnonzero(part.mean(axis=axis) > 0.75) for axis in (1, 0)]
+        if not all(len(side) > 1 and np.ptp(side) > 0.85 * length for side, length in zip(sides, part.shape, strict=True)):
+            continue
+        top, bottom = rows.start + sides[0][0], rows.start + sides[0][-1] + 1
+        left, right = columns.start + sides[1][0], columns.start + sides[1][-1] + 1
+        inside_picture = min(top, left, height - bottom, width - right) > 0
+        if not inside_picture or bottom - top < height / 2 or right - left < width / 2:
+            continue
+        part = part[sides[0][0] : sides[0][-1] + 1, sides[1][0] : sides[1][-1] + 1]
+        margin = (
+            2
+            + round(0.01 * max(part.shape))
+            + max(_thickness(turned) for turned in (part, part[::-1], part.T, part.T[::-1]))
+        )
+        inside = int(top + margin), int(left + margin), int(bottom - margin), int(right - margin)
+        if min(inside[2] - inside[0], inside[3] - inside[1]) >= 10 and np.ptp(_grey(_cut(colour, inside))) > _LEAST_CONTRAST:
+            return inside
+    return None
+
+
+def _thickness(part: NDArray[np.bool_]) -> int:
+    """Return how many of the first rows are a line; 0 where the whole is filled."""
+    covered = part.mean(axis=1) > 0.6
+    return 0 if covered[: len(covered) // 4].all() else int(covered.argmin())
+
+
+# --- ink --------------------------------------------------------------------------------------------------
+
+
+def _grey(colour: Floats) -> Floats:
+    return colour @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def _ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
+    """Return the ink, 0 to 1, on paper of any colour and uneven light, and whether it is darker than the paper."""
+    sigma = max(colour.shape) / 400
+    blurred = ndimage.gaussian_filter(colour, (sigma, sigma, 0))
+    difference = blurred - _paper(blurred)
+    lighter = _grey(difference)
+    # Strokes stand out on one side, noise on both; the third power hears the few that stand out far.
+    inverted = bool((lighter**3).sum() < 0) if polarity == "auto" else polarity == "dark-on-light"
+    strength = np.linalg.norm(difference, axis=2) / np.sqrt(3)
+    # What is clearly on the other side of the paper is a gleam or a shadow; ink may be just as light as coloured paper.
+    strength = np.where((lighter if inverted else -lighter) > 0.4 * strength, 0, strength)
+    _check_contrast(float(np.quantile(strength, 0.9999)))
+    threshold = float(threshold_otsu(strength))
+    return np.clip(strength / np.median(strength[strength > threshold]), 0, 1), inverted
+
+
+def _paper(colour: Floats) -> Floats:
+    """Estimate the paper's colour: one for all where the light is even, else one for each place.
+
+    In even light the picture falls into two narrow ranges, paper and ink, however large the digit is. Else the
+    paper is the median of a wide surrounding, in which strokes are the minority.
+    """
+    even = np.median(colour, axis=(0, 1))
+    distance = np.linalg.norm(colour - even, axis=2)
+    ink = distance > threshold_otsu(distance)
+    if not ink.any():
+        return even
+    between = ink.mean() * (1 - ink.mean()) * (distance[ink].mean() - distance[~ink].mean()) ** 2
+    if between > _EVEN * distance.var():
+        return even
+    height, width = colour.shape[:2]
+    scale = 40 / max(height, width)
+    size = max(2, round(scale * width)), max(2, round(scale * height))
+    channels = []
+    for channel in np.moveaxis(colour, 2, 0):
+        small = np.asarray(Image.fromarray(channel.astype(np.float32)).resize(size, Image.Resampling.BOX))
+        median = ndimage.median_filter(small, size=17, mode="reflect")
+        channels.append(np.asarray(Image.fromarray(median).resize((width, height), Image.Resampling.BILINEAR)))
+    return np.stack(channels, axis=2)
+
+
+def _strokes(ink: Floats) -> Floats:
+    """Keep the strokes without specks; the rest becomes paper."""
+    parts, count = ndimage.label(ink > 0.5, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0
-    kept = np.isin(strokes, np.flatnonzero(sizes >= 0.1 * sizes.max()))
+    kept = np.isin(parts, np.flatnonzero(sizes >= 0.1 * sizes.max()))
     # The soft edge of a stroke belongs to it.
     return np.where(ndimage.binary_dilation(kept, iterations=2), ink, 0.0)
+
+
+def _widen(digit: Floats) -> tuple[Floats, float]:
+    """Widen strokes so thin that they would fade in 20x20 pixels; return them and their width before."""
+    side = max(digit.shape)
+    inside = ndimage.distance_transform_edt(np.pad(digit > 0.5, 1))
+    width = 4 * float(inside[inside > 0].mean())  # across a bar, the distance to its edge is a quarter on average
+    if width / side >= _THIN:
+        return digit, width / side
+    radius = max(1, round((_PEN * side - width) / 2))
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return ndimage.grey_dilation(np.pad(digit, radius), footprint=x**2 + y**2 <= radius**2), width / side

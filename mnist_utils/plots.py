@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
+_ERROR = "#F28E2B"  # light enough for black numbers at its strongest
 
 
 def accuracy_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -77,10 +78,15 @@ def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str =
         values,
         mask=diagonal,
         annot=shown,
-        cmap="Oranges",
+        annot_kws={"color": "black"},
+        cmap=sns.light_palette(_ERROR, as_cmap=True),
         vmin=0,
         vmax=max(values[~diagonal].max(), 1e-9),
-        cbar_kws={"label": "errors, % of the true digit's images" if normalize else "errors, images", "shrink": 0.8},
+        cbar_kws={
+            "label": "errors, % of the true digit's images" if normalize else "errors, images",
+            "shrink": 0.8,
+            "ticks": MaxNLocator(5, integer=not normalize),
+        },
         **common,
     )
     ax.tick_params(axis="y", rotation=0)

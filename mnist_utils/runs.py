@@ -7,9 +7,12 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError, atomic
-from mnist_utils.config import TrainConfig
+from mnist_utils.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,8 +73,11 @@ def results_dir(given: str | Path | None = None) -> Path:
     """Return the folder of all runs: `given`, else ``MNIST_RESULTS``, else the clone's ``results/``, else ``./results``."""
     if given or os.environ.get("MNIST_RESULTS"):
         return Path(given or os.environ["MNIST_RESULTS"])
-    clone = Path(__file__).parent.parent
-    return (clone if (clone / "pyproject.toml").is_file() else Path.cwd()) / "results"
+    return (_clone() if (_clone() / "pyproject.toml").is_file() else Path.cwd()) / "results"
+
+
+def _clone() -> Path:
+    return Path(__file__).parent.parent
 
 
 def read(run: str | Path, results: Path) -> Run:
@@ -84,16 +90,28 @@ def read(run: str | Path, results: Path) -> Run:
     """
     folder = next((path for path in (results / run, Path(run)) if (path / "config.json").is_file()), None)
     if folder is None:
-        names = [found.name for found in list_runs(results)]
+        names = sorted(path.parent.name for path in results.glob("*/config.json"))
         raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
+    config = _json(folder / "config.json", "config", "dataset")
+    marker = folder / _INCOMPLETE
+    if marker.exists():
+        return Run(folder, config, {}, marker.read_text(encoding="utf-8").strip())
+    return Run(folder, config, _json(folder / "metrics.json", "validation", "test", "seconds"), "")
+
+
+def _json(path: Path, *keys: str) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        marker = folder / _INCOMPLETE
-        incomplete = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
-        metrics = {} if incomplete else json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in keys if key not in content]
     except (OSError, ValueError) as error:
-        raise RunError(f"run {folder} is damaged: {error}") from None
-    return Run(folder, config, metrics, incomplete)
+        raise RunError(
+            f"run {path.parent.name} is damaged: {path}: {error}. Delete its folder, or bring the file back"
+        ) from None
+    if missing:
+        raise RunError(
+            f"run {path.parent.name} is damaged: {path} lacks {missing[0]}. Delete its folder, or bring the file back"
+        )
+    return dict(content)
 
 
 def is_whole(folder: Path) -> bool:
@@ -102,10 +120,22 @@ def is_whole(folder: Path) -> bool:
 
 
 def list_runs(results: Path) -> list[Run]:
-    """Read every run in `results`: best validation accuracy first, incomplete ones last."""
-    folders = sorted(path.parent for path in results.glob("*/config.json"))
-    found = [read(folder, results) for folder in folders]
-    return sorted(found, key=lambda run: (bool(run.incomplete), -run.metrics.get("validation", {}).get("accuracy", 0)))
+    """Read every run in `results`: data set by data set (MNIST first) with the best validation accuracy first.
+
+    Incomplete and damaged runs come last; a damaged one says so in `Run.incomplete`.
+    """
+    found = []
+    for path in sorted(results.glob("*/config.json")):
+        try:
+            found.append(read(path.parent, results))
+        except RunError as error:
+            found.append(Run(path.parent, {"config": {}, "dataset": {"name": "?"}}, {}, str(error)))
+
+    def order(run: Run) -> tuple[bool, bool, str, float]:
+        dataset = run.config["dataset"]["name"]
+        return bool(run.incomplete), dataset != "mnist", dataset, -run.metrics.get("validation", {}).get("accuracy", 0)
+
+    return sorted(found, key=order)
 
 
 def model_path(model: str | None, results: Path) -> Path:
@@ -114,7 +144,8 @@ def model_path(model: str | None, results: Path) -> Path:
     Parameters
     ----------
     model : str, optional
-        A run's name, a run's folder, or a ``.tflite`` file. Default: the reference run, else the best one.
+        A run's name, a run's folder, or a ``.tflite`` file. Default: the run ``reference`` in `results`, else
+        the one that the clone brings along.
 
     Raises
     ------
@@ -124,14 +155,13 @@ def model_path(model: str | None, results: Path) -> Path:
     if model and model.endswith(".tflite"):
         return Path(model)
     if model is None:
-        whole = [run for run in list_runs(results) if not run.incomplete]
-        run = next((run for run in whole if run.name == REFERENCE), next(iter(whole), None))
-        if run is None:
-            raise RunError(f"there is no finished run in {results} to answer with; make one with: mnist train")
-    else:
-        run = read(model, results)
-        if run.incomplete:
-            raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
+        folder = next((root / REFERENCE for root in (results, _clone() / "results") if is_whole(root / REFERENCE)), None)
+        if folder is None:
+            raise RunError(f"there is no reference run in {results}; name another with --model (mnist runs lists them)")
+        return folder / "model.tflite"
+    run = read(model, results)
+    if run.incomplete:
+        raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
     return run.path / "model.tflite"
 
 
@@ -143,6 +173,24 @@ def new_name(config: TrainConfig) -> str:
     return f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
 
 
+def new_folder(name: str, results: Path) -> Path:
+    """Make the folder of the run `name` in `results`, if it is not there yet.
+
+    Raises
+    ------
+    ConfigError
+        If the name cannot be a folder's.
+    OSError
+        If it cannot be made.
+    """
+    if not re.fullmatch(r"[\w][\w.+=-]{0,99}", name):
+        raise ConfigError(
+            f"run: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
+        )
+    (results / name).mkdir(parents=True, exist_ok=True)
+    return results / name
+
+
 def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True) -> Run:
     """Train a network, test it once, and write everything about it into ``results/name``.
 
@@ -151,19 +199,14 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
 
     Raises
     ------
-    RunError
+    ConfigError, RunError
         If the name cannot be a folder's, the run was begun with something else, or another process works on it.
     OSError
         If it cannot be written: what was written stays, and the same call goes on from there.
     """
     from filelock import FileLock, Timeout
 
-    if not re.fullmatch(r"[\w][\w.+=-]{0,99}", name):
-        raise RunError(
-            f"run: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
-        )
-    folder = results / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = new_folder(name, results)
     try:
         with FileLock(folder / ".lock", timeout=0) as lock:
             try:
@@ -171,7 +214,7 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
             finally:
                 Path(lock.lock_file).unlink()  # nobody waits for it, so nobody can hold on to the removed file
     except Timeout:
-        raise RunError(f"another process is working on run {name}; wait for it, or choose another --run name") from None
+        raise RunError(f"another process is working on run {name}; wait for it, or choose another name (--run)") from None
 
 
 def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
@@ -201,10 +244,10 @@ def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     if (folder / "config.json").exists():
         run = read(folder, folder.parent)
         had = run.config["config"] | {"sha256": run.config["dataset"]["sha256"]}
-        differing = [f"{name} {had.get(name)!r}, now {value!r}" for name, value in wanted.items() if had.get(name) != value]
+        differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
         if differing:
             raise RunError(
-                f"run {folder.name} was begun with {'; '.join(differing)}. Choose another --run name, or delete {folder}"
+                f"run {folder.name} was begun with {'; '.join(differing)}. Choose another name (--run), or delete {folder}"
             )
         return run
     _mark(folder, "training was not finished")  # before config.json makes the folder a run
@@ -230,8 +273,9 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     trained = training.train(config, dataset, folder, progress=progress)
     _mark(folder, "evaluation was not finished")
     start = time.perf_counter()
-    atomic.write(folder / "model.keras", trained.model.save)
-    atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
+    with _uninterrupted():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
+        atomic.write(folder / "model.keras", trained.model.save)
+        atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
     validation = evaluation.evaluate(_probabilities(trained.model, dataset.x_validation), dataset.y_validation)
     probabilities = _probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
     test = evaluation.evaluate(probabilities, dataset.y_test)
@@ -247,6 +291,22 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     for name, figure in draw(read(folder, folder.parent)).items():
         (folder / "figures").mkdir(exist_ok=True)
         atomic.write(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C for a few seconds, until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C goes to the main thread
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _probabilities(model: Any, images: Images) -> NDArray[np.float32]:
@@ -346,6 +406,9 @@ def compare(a: Run, b: Run) -> PairedComparison:
         )
     right = []
     for run in a, b:
-        with np.load(run.path / "predictions.npz", allow_pickle=False) as archive:
-            right.append(archive["probabilities"].argmax(axis=1) == archive["labels"])
+        try:
+            with np.load(run.path / "predictions.npz", allow_pickle=False) as archive:
+                right.append(archive["probabilities"].argmax(axis=1) == archive["labels"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None
     return compare_paired(*right)

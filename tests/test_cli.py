@@ -79,7 +79,7 @@ def test_train_help_explains_every_hyper_parameter_with_its_default_in_groups(mn
     assert status == 0
     for panel in "Data", "Network", "Training":
         assert f"─ {panel} ─" in out
-    assert "--epochs passes over the training images (a whole number from 1 to 10000) [default: fast 3, accurate 20" in words
+    assert "by default on digits (a whole number from 1 to 10000) [default: fast 3, accurate 20" in words
     from mnist_utils.config import TrainConfig
 
     for name, field in TrainConfig.model_fields.items():
@@ -114,7 +114,7 @@ def test_a_mistyped_option(mnist: Cli) -> None:
 def test_missing_data(mnist: Cli) -> None:
     status, _, err = mnist("data", "--dataset", "mnist")
     assert status == 1
-    assert len(err.splitlines()) == 1
+    assert [line.startswith("mnist: ") for line in err.splitlines()] == [True] * 3
     assert "Set MNIST_DATA_DIR" in err
 
 
@@ -134,14 +134,14 @@ def test_data(mnist: Cli) -> None:
 def test_train_prints_the_accuracy_the_folder_and_what_it_was_measured_on(mnist: Cli, tmp_path: Path) -> None:
     status, out, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
     assert status == 0
-    assert re.search(r"^test accuracy +\d+\.\d\d% \(\d+\.\d\d to \d+\.\d\d\) on 360 images of digits$", out, re.MULTILINE)
+    assert re.search(r"^test accuracy +\d+\.\d\d% \(\d+\.\d\d-\d+\.\d\d\) on 360 images of digits$", out, re.MULTILINE)
     assert re.search(r"^note +MNIST could not be had", out, re.MULTILINE)
     assert f"{tmp_path / 'one'}\n" in out
     assert "note: MNIST could not be had" in err
     assert re.search(r"^epoch 2/2  accuracy ", err, re.MULTILINE)
     status, again, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
     assert (status, again) == (0, out)
-    assert "is finished already" in err
+    assert "was finished already" in err
 
 
 def test_train_json_is_one_object(mnist: Cli, tmp_path: Path) -> None:
@@ -189,9 +189,30 @@ def test_predict_with_another_run_and_with_none(mnist: Cli, results: Path, seven
     ]
     assert answers[0] != answers[1]
     assert mnist("predict", "--model", str(results / "second" / "model.tflite"), "--json", str(seven))[1] == answers[0]
-    status, _, err = mnist("predict", str(seven), "--results", str(tmp_path / "empty"))
-    assert (status, "make one with: mnist train" in err) == (1, True)
+    status, _, err = mnist("predict", str(seven), "--model", "nosuch", "--results", str(tmp_path / "empty"))
+    assert err == f"mnist: no run 'nosuch' in {tmp_path / 'empty'}; there are: none yet (mnist train)\n"
+    assert status == 1, err
     assert mnist("predict", "--polarity", "up", str(seven))[0] == 2
+
+
+def test_predict_says_what_the_network_was_trained_on(mnist: Cli, results: Path, seven: Path) -> None:
+    assert "trained on digits" in mnist("predict", str(seven), "--results", str(results))[1]
+
+
+def test_a_folder_that_cannot_be_made_and_a_bad_name_are_told_before_anything_is_loaded(mnist: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    status, _, err = mnist("train", *QUICK, "--results", str(tmp_path / "file"))
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert err.endswith("Not a directory. Choose another folder.\n")
+    status, _, err = mnist("train", *QUICK, "--results", str(tmp_path), "--run", "../evil")
+    assert (status, err.startswith("mnist: run: given '../evil'; allowed:")) == (2, True)
+
+
+def test_an_explicit_folder_without_mnist_is_an_error_and_leaves_no_run(mnist: Cli, tmp_path: Path) -> None:
+    status, _, err = mnist("train", "--data-dir", str(tmp_path / "typo"), "--results", str(tmp_path / "results"))
+    assert status == 1
+    assert str(tmp_path / "typo") in err
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_runs(mnist: Cli, results: Path, tmp_path: Path) -> None:
@@ -224,7 +245,7 @@ def test_show_without_a_display_says_so_and_where_the_figures_are(
         monkeypatch.delenv(name, raising=False)
     status, out, _ = mnist("show", "reference", "--results", str(results))
     assert status == 0
-    assert out.startswith("no window can be opened")
+    assert out.startswith("no window can be opened: there is no display. The figures are:\n")
     assert str(results / "reference" / "figures" / "confusion_matrix.png") in out
 
 
@@ -274,7 +295,7 @@ def test_ctrl_c_in_mid_epoch(tmp_path: Path) -> None:
     status, err = finish(process)
     assert status == 130
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "mnist: stopped. Finished epochs are kept: give the same command with --run run to go on."
+    assert err.splitlines()[-1] == "mnist: stopped. To go on, give the same command with --run run."
     assert runs.read("run", tmp_path).incomplete == "stopped by Ctrl-C"
 
 
@@ -288,7 +309,10 @@ def test_a_full_disk(tmp_path: Path, kilobytes: int) -> None:
         status, err = finish(start(small, "--epochs", "1"))
         assert status == 1, err
         assert "Traceback" not in err
-        assert re.fullmatch(r"mnist: cannot write: No space left on device.*--results\.", err.splitlines()[-1]), err
+        assert re.fullmatch(
+            r"mnist: cannot read or write.*: No space left on device\. Free some space and give the same command\.",
+            err.splitlines()[-1],
+        ), err
         assert not list(small.rglob("*writing*"))
         if (small / "run" / "config.json").exists():
             assert runs.read("run", small).incomplete

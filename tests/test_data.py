@@ -303,13 +303,23 @@ def test_no_network_names_all_that_was_tried_and_the_mend(tmp_path: Path) -> Non
         "--dataset digits",
     ):
         assert part in str(error.value)
-    assert "\n" not in str(error.value)
+    assert len(str(error.value).splitlines()) == 3
 
 
 def test_auto_falls_back_to_digits_and_says_so() -> None:
     dataset = load_dataset("auto")
     assert dataset.name == "digits"
     assert dataset.note.startswith("MNIST could not be had: this is `digits`")
+
+
+def test_auto_names_the_folder_of_the_environment_that_held_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_DATA_DIR", "/typo")
+    assert "(MNIST_DATA_DIR=/typo holds none)" in load_dataset("auto").note
+
+
+def test_auto_does_not_replace_a_folder_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="mnist was not found in"):
+        load_dataset("auto", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])

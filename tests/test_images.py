@@ -39,7 +39,7 @@ def test_the_strokes_arrive_white_on_black_in_the_box_centred_by_mass() -> None:
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
     weights = EXPECTED / EXPECTED.sum()
     assert abs(weights.sum(axis=1) @ np.arange(28) - 14) <= 0.51
-    assert EXPECTED[rows[0] + 1, columns[0] : columns[0] + 12].min() > 200  # the bar of the seven
+    assert EXPECTED[rows[0] + 1, columns[0] + 1 : columns[0] + 12].min() > 200  # the bar of the seven
     assert EXPECTED[rows[-1] - 2, columns[0]] == 0  # nothing at its lower left
 
 
@@ -117,6 +117,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
         (packed(Image.new("L", (50, 50), 0)), "no digit"),
         (packed(seven(), "PDF"), "not a picture"),
     ],
+    ids=["empty", "text", "svg", "half a jpeg", "half a png", "white", "black", "pdf"],
 )
 def test_what_is_no_digit_is_an_error(content: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):

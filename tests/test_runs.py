@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score
 
 from mnist_utils import atomic, inference, runs
-from mnist_utils.config import make_config
+from mnist_utils.config import ConfigError, make_config
 from mnist_utils.data import Dataset
 from mnist_utils.runs import Run, RunError
 from mnist_utils.training import prepare
@@ -89,13 +90,13 @@ def test_the_same_again_changes_nothing(made: Run, digits: Dataset) -> None:
 
 
 def test_another_config_under_the_same_name_is_refused(made: Run, digits: Dataset) -> None:
-    with pytest.raises(RunError, match=r"run made was begun with epochs 2, now 3. Choose another --run name, or delete"):
+    with pytest.raises(RunError, match=r"run made was begun with epochs 2, now 3. Choose another name \(--run\), or delete"):
         runs.record(make_config(**GIVEN | {"epochs": 3}), digits, "made", made.path.parent, progress=False)
 
 
 @pytest.mark.parametrize("name", ["", "../out", "a/b", ".hidden", "a b", "x" * 101])
 def test_names_that_are_no_folder(name: str, digits: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="run: given"):
+    with pytest.raises(ConfigError, match="run: given"):
         runs.record(make_config(**GIVEN), digits, name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -144,14 +145,35 @@ def test_a_failure_at_any_file_leaves_a_marked_run_that_can_be_finished(
     assert files(whole.path) == files(made.path)
 
 
+def test_ctrl_c_while_the_network_is_exported_waits_for_its_end(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: keras.Model, path: Path, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        path.write_text("exported to the end")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    with pytest.raises(KeyboardInterrupt):
+        runs.record(make_config(**GIVEN), digits, "run", tmp_path, progress=False)
+    assert (tmp_path / "run" / "model.tflite").read_text() == "exported to the end"
+    assert runs.read("run", tmp_path).incomplete == "stopped by Ctrl-C"
+
+
 # --- listing, finding, comparing ---
 
 
-def fake(folder: Path, name: str, accuracy: float | None, right: np.ndarray | None = None, sha256: str = "s") -> None:
+def fake(
+    folder: Path,
+    name: str,
+    accuracy: float | None,
+    right: np.ndarray | None = None,
+    sha256: str = "s",
+    dataset: str = "mnist",
+) -> None:
     """Write what listing and comparing read; no accuracy: incomplete."""
     path = folder / name
     path.mkdir(parents=True)
-    config = {"config": make_config().model_dump(), "dataset": {"name": "mnist", "sha256": sha256, "note": ""}}
+    config = {"config": make_config().model_dump(), "dataset": {"name": dataset, "sha256": sha256, "note": ""}}
     (path / "config.json").write_text(json.dumps(config))
     if accuracy is None:
         (path / "incomplete").write_text("training was not finished\n")
@@ -165,10 +187,14 @@ def fake(folder: Path, name: str, accuracy: float | None, right: np.ndarray | No
 
 
 def test_lists_the_best_first_and_the_incomplete_last(tmp_path: Path) -> None:
-    for name, accuracy in ("low", 0.5), ("broken", None), ("high", 0.9):
+    for name, accuracy in ("low", 0.5), ("broken", None), ("high", 0.9), ("damaged", 0.99):
         fake(tmp_path, name, accuracy)
+    fake(tmp_path, "other", 0.95, dataset="digits")
+    (tmp_path / "damaged" / "metrics.json").write_text('{"test": {}}')
     (tmp_path / "not-a-run").mkdir()
-    assert [run.name for run in runs.list_runs(tmp_path)] == ["high", "low", "broken"]
+    found = runs.list_runs(tmp_path)
+    assert [run.name for run in found] == ["high", "low", "other", "broken", "damaged"]
+    assert "metrics.json lacks validation" in found[-1].incomplete
     assert runs.list_runs(tmp_path / "nosuch") == []
 
 
@@ -184,17 +210,17 @@ def test_reads_by_name_and_by_path(tmp_path: Path) -> None:
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     fake(tmp_path, "one", 0.9)
     (tmp_path / "one" / "metrics.json").write_text('{"test": ')
-    with pytest.raises(RunError, match=r"run .*one is damaged"):
+    with pytest.raises(RunError, match=r"run one is damaged: .*metrics.json"):
         runs.read("one", tmp_path)
 
 
-def test_the_default_network_is_the_reference_else_the_best(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"there is no finished run .* mnist train"):
-        runs.model_path(None, tmp_path)
+def test_the_default_network_is_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path, "broken", None)
     fake(tmp_path, "low", 0.5)
-    fake(tmp_path, "high", 0.9)
-    assert runs.model_path(None, tmp_path) == tmp_path / "high" / "model.tflite"
+    assert runs.model_path(None, tmp_path) == Path(runs.__file__).parent.parent / "results" / "reference" / "model.tflite"
+    monkeypatch.setattr(runs, "_clone", lambda: tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"there is no reference run in .* name another with --model"):
+        runs.model_path(None, tmp_path)
     fake(tmp_path, "reference", 0.7)
     assert runs.model_path(None, tmp_path) == tmp_path / "reference" / "model.tflite"
     assert runs.model_path("low", tmp_path) == tmp_path / "low" / "model.tflite"
@@ -221,6 +247,9 @@ def test_compares_on_the_same_images(tmp_path: Path) -> None:
     fake(tmp_path, "other", 0.8, a, sha256="t")
     with pytest.raises(RunError, match="not the same images"):
         runs.compare(runs.read("a", tmp_path), runs.read("other", tmp_path))
+    fake(tmp_path, "lost", 0.8)
+    with pytest.raises(RunError, match=r"run lost is damaged: .*predictions.npz"):
+        runs.compare(runs.read("a", tmp_path), runs.read("lost", tmp_path))
     fake(tmp_path, "broken", None)
     with pytest.raises(RunError, match="broken is incomplete"):
         runs.compare(runs.read("a", tmp_path), runs.read("broken", tmp_path))

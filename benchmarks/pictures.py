@@ -1,0 +1,72 @@
+"""How many of MNIST's test digits are answered right after being turned into pictures as people bring them.
+
+MNIST_DATA_DIR=... python -m benchmarks.pictures [--n 1000] [--model RUN] [--failures sheet.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mnist_utils import inference, runs
+from mnist_utils.data import load_dataset
+from mnist_utils.evaluation import wilson_interval
+from mnist_utils.images import ImageError, read
+from tests.pictures import KINDS
+
+SEED = 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--n", type=int, default=1000, help="test digits for each kind")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--model", help="a run, or a .tflite file [default: the reference run]")
+    parser.add_argument(
+        "--failures", type=Path, help="write the wrongly answered ones, as the network saw them, a row a kind"
+    )
+    options = parser.parse_args()
+    path = runs.model_path(options.model, runs.results_dir())
+    predict = inference.load(path)
+    dataset = load_dataset("mnist")
+    chosen = np.random.default_rng(SEED).permutation(len(dataset.x_test))[: options.n]
+    digits, labels = dataset.x_test[chosen], dataset.y_test[chosen]
+    plain = predict(digits).argmax(axis=1) == labels
+    print(f"network {path.parent.name}, {len(digits):,} MNIST test digits a kind, seed {SEED}")
+    print(f"{'without the reader':20} {plain.mean():7.2%}")
+    shares, sheet = [], []
+    for kind in options.kinds:
+        right, failures = _one_kind(kind, digits, labels, predict)
+        low, high = wilson_interval(int(right.sum()), len(right))
+        shares.append(right.mean())
+        print(f"{kind:20} {right.mean():7.2%}  (95 % interval {low:.2%} to {high:.2%})", flush=True)
+        sheet.append(np.hstack([*failures[:20], *[np.zeros((28, 28), np.uint8)] * (20 - len(failures[:20]))]))
+    print(f"{'mean':20} {np.mean(shares):7.2%}")
+    print(f"{'worst':20} {np.min(shares):7.2%}")
+    if options.failures:
+        Image.fromarray(np.vstack(sheet)).resize((20 * 56, len(sheet) * 56), Image.Resampling.NEAREST).save(options.failures)
+
+
+def _one_kind(
+    kind: str, digits: np.ndarray, labels: np.ndarray, predict: inference.Predict
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    random = np.random.default_rng(SEED)
+    right, failures = [], []
+    for digit, label in zip(digits, labels, strict=True):
+        try:
+            seen = read(KINDS[kind](digit, random)).image
+        except ImageError:
+            seen, answer = np.full((28, 28), 128, np.uint8), -1
+        else:
+            answer = int(predict(seen[None])[0].argmax())
+        right.append(answer == label)
+        if answer != label:
+            failures.append(seen)
+    return np.array(right), failures
+
+
+if __name__ == "__main__":
+    main()
