@@ -112,9 +112,9 @@ def train(
     from mnist_utils import config, runs
 
     given = config.make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
-    folder, name = runs.results_dir(results), runs.new_name(given) if run is None else run
-    runs.new_folder(name, folder)
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    folder = runs.results_dir(results)
+    name = runs.new_name(given, folder) if run is None else runs.new_folder(run, folder).name
+    console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data"):
             from mnist_utils.training import prepare
@@ -206,7 +206,7 @@ def _add_train() -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(envvar="IMG_PATH", help="pictures of one digit each")],
+    images: Annotated[list[Path] | None, typer.Argument(help="pictures of one digit each (or set IMG_PATH)")] = None,
     model: Annotated[str | None, typer.Option(help="a run, or a .tflite file", show_default="the reference run")] = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
     results: _Results = None,
@@ -218,6 +218,9 @@ def predict(
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
+    images = images or [Path(name) for name in [os.environ.get("IMG_PATH")] if name]
+    if not images:
+        raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = runs.model_path(model, runs.results_dir(results))
     network = inference.load(path)
     answers = [_answer(image, network, polarity) for image in images]  # type: ignore[arg-type]
@@ -252,15 +255,16 @@ def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(caption=f"network: {model}{_trained_on(model)}", caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(caption=Text(f"network: {model}{_trained_on(model)}"), caption_justify="left", box=SIMPLE_HEAD)
     for column in "picture", "digit", "probability", "next", "read as":
         table.add_column(column, overflow="fold")
     for answer in answers:
         if "error" not in answer:
             others = ", ".join(f"{digit} ({share:.1%})" for digit, share in answer["top"][1:])
             seen = "dark on light" if answer["reading"]["inverted"] else "light on dark"
-            table.add_row(answer["path"], str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
+            table.add_row(Text(answer["path"]), str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
     if table.row_count:
         Console().print(table)
     for answer in answers:
@@ -283,6 +287,7 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from mnist_utils import runs
 
@@ -294,7 +299,7 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
     if not found:
         print(f"no runs in {folder} yet; make one with: mnist train")
         return
-    table = Table(caption=f"{folder}; 95 % intervals over the images", caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(caption=Text(f"{folder}; 95 % intervals over the images"), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     for column in "network", "validation", "test", "training":
         table.add_column(column, no_wrap=True)
@@ -368,14 +373,19 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
     if found.config["dataset"]["note"]:
         print(f"note: {found.config['dataset']['note']}")
     files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
-    import matplotlib.pyplot as plt
-
-    backend = os.environ.get("MPLBACKEND") or ("macosx" if sys.platform == "darwin" else "TkAgg")
+    figures = runs.draw(found)  # before anything may fail for want of a display
+    os.environ.setdefault("MPLBACKEND", "macosx" if sys.platform == "darwin" else "TkAgg")
     try:
-        plt.switch_backend(backend)
+        import matplotlib.pyplot as plt
+
+        plt.switch_backend(os.environ["MPLBACKEND"])
         figures = runs.draw(found, new_figure=plt.figure)
-    except Exception as error:  # ImportError, TclError, ...: each backend has its own way to find no display
-        reason = "there is no display" if "headless" in str(error) else str(error).splitlines()[0]
+        shown = all(figure.canvas.required_interactive_framework for figure in figures.values())
+        reason = f"matplotlib's backend {plt.get_backend()} has none"
+    except Exception as error:  # ImportError, ValueError, TclError: each backend has its own way to find no display
+        shown = False
+        reason = "there is no display" if "headless" in str(error) else str(error).partition("\n")[0]
+    if not shown:
         print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))
         return
     for name, figure in figures.items():

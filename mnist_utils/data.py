@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import zipfile
 import zlib
@@ -192,11 +193,17 @@ def _split(labels: Labels, validation_fraction: float, train_limit: int | None) 
     from sklearn.model_selection import train_test_split  # heavy; not needed to import this module
 
     every = np.arange(len(labels))
+    if math.ceil(validation_fraction * len(labels)) < 10:  # one of each digit
+        raise DataError(
+            f"validation_fraction: given {validation_fraction:g}; at least {10 / len(labels):.2g} for {len(labels)} images"
+        )
     train, validation = train_test_split(every, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
     if train_limit is not None and train_limit > len(train):
         raise DataError(f"train_limit: given {train_limit}; the training part has {len(train)} images")
-    if train_limit is not None and train_limit < len(train) - 10:  # the rest must hold one of each class
+    if train_limit is not None and train_limit <= len(train) - 10:
         train, _ = train_test_split(train, train_size=train_limit, stratify=labels[train], random_state=_SPLIT_SEED)
+    elif train_limit is not None:  # too few are left out to stratify them
+        train = np.random.default_rng(_SPLIT_SEED).permutation(train)[:train_limit]
     return np.sort(train), np.sort(validation)
 
 
@@ -282,7 +289,7 @@ def _download(source: Source, folder: Path) -> str:
         except ValueError as error:  # pooch's word for a wrong hash
             failures.append(f"{mirror}: {str(error).splitlines()[0]}")
         except OSError as error:
-            raise DataError(
+            raise DataNotFoundError(
                 f"cannot write the download to {folder}: {error.strerror or error}. "
                 "Set XDG_CACHE_HOME to a folder that can be written, or MNIST_DATA_DIR to one that holds the data."
             ) from None
@@ -302,6 +309,12 @@ def _reason(error: Exception) -> str:
 def _read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
+        algorithm, _, expected = part.packed_hash.partition(":")
+        known = part.content_sha256 or path.suffix != ".gz"  # what is inside is checked, or cannot be
+        if not known and hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != expected:
+            raise DataError(
+                f"{path} is not the published file: its {algorithm.upper()} is not {expected}. Delete it or fetch it again."
+            )
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except EOFError:

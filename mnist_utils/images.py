@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
@@ -21,10 +22,20 @@ Floats = NDArray[np.floating[Any]]
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+_TURNS = {  # EXIF's orientations, by what undoes each
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 _WORKING_SIDE = 512  # pixels; a digit needs no more, and a phone's photo has fifty times as many
 _LEAST_CONTRAST = 0.08  # of the distance from black to white, between paper and ink
+_LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit has at least so many pixels in height or width, and no more pieces
 _EVEN = 0.92  # share of a picture's variance that paper against ink explains in even light
 _THIN, _PEN = 0.075, 0.1  # stroke width as share of the digit's longer side; MNIST's is 0.1 to 0.15
 
@@ -76,8 +87,8 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
         If it is missing, too large (`MAX_BYTES`, `MAX_PIXELS`), not a picture, or shows no digit.
     """
     colour = _decode(picture)
-    if colour.shape[:2] == (28, 28):
-        return _read_small(colour, polarity)
+    if colour.shape[:2] == (28, 28) and (ready := _read_ready(colour, polarity)):
+        return ready
     boxes = [(0, 0, *colour.shape[:2])]
     while len(boxes) < 4 and (inside := _inside_frame(_cut(colour, boxes[-1]))):
         top, left = boxes[-1][:2]
@@ -86,6 +97,8 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     ink, inverted = _ink(_cut(colour, boxes[-1]), polarity)
     kept = _strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    if max(np.ptp(rows), np.ptp(columns)) < _LEAST_SIDE:
+        raise ImageError(f"no digit: nothing larger than {_LEAST_SIDE} pixels stands out")
     digit = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     widened, stroke = _widen(digit)
     height, width = colour.shape[:2]
@@ -105,15 +118,25 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     )
 
 
-def _read_small(colour: Floats, polarity: Polarity) -> Reading:
-    """Read a picture of 28x28: made for such a network already, so that cropping it could only lose something."""
+def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
+    """Read a picture made for such a network already, which cropping could only harm; None if it is not one.
+
+    As in MNIST, the digit's mass is at (14, 14) to within half a pixel and its box is no larger than 20x20.
+    """
     grey = _grey(colour)
     paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     inverted = bool(paper - grey.min() > grey.max() - paper) if polarity == "auto" else polarity == "dark-on-light"
     ink = np.clip(paper - grey if inverted else grey - paper, 0, None)
-    _check_contrast(float(ink.max()))
-    image = np.round(255 * ink / ink.max()).astype(np.uint8)
-    return Reading(image, inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink / ink.max()})
+    contrast = float(ink.max())
+    _check_contrast(contrast)
+    ink /= contrast
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
+    if off > 0.75 or max(np.ptp(np.flatnonzero(sums)) for sums in (rows, columns)) > 21:
+        return None
+    return Reading(
+        np.round(255 * ink).astype(np.uint8), inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink}
+    )
 
 
 def _check_contrast(contrast: float) -> None:
@@ -129,9 +152,8 @@ def _decode(picture: Path | bytes) -> Floats:
     try:
         content = picture if isinstance(picture, bytes) else _content(picture)
         if len(content) > MAX_BYTES:
-            raise ImageError(f"too large: {len(content):,} bytes; at most {MAX_BYTES:,}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what the next line refuses
+            raise ImageError(f"too large: more than {MAX_BYTES:,} bytes")
+        with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels")
@@ -143,15 +165,27 @@ def _decode(picture: Path | bytes) -> Floats:
         raise ImageError(f"not a picture that can be read; known are {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError(f"cannot be decoded: {error}") from None
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bits: Pillow would clip them to 255
-        values = np.asarray(image, np.float64)
-        image = Image.fromarray((values / max(values.max(), 1) * 255).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+        low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
+        image = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
     elif image.has_transparency_data:
         image = _opaque(image.convert("RGBA"))
     image = image.convert("RGB")
     image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
     return np.asarray(image, np.float64) / 255
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tag = image.getexif().get(0x0112)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return image
+    turn = _TURNS.get(tag) if isinstance(tag, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -166,9 +200,8 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"too large: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,}")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
     except OSError as error:
         raise ImageError(f"cannot be opened: {error.strerror}") from None
 
@@ -273,7 +306,10 @@ def _strokes(ink: Floats) -> Floats:
     parts, count = ndimage.label(ink > 0.5, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0
-    kept = np.isin(parts, np.flatnonzero(sizes >= 0.1 * sizes.max()))
+    large = np.flatnonzero(sizes >= 0.1 * max(sizes.max(), 1))
+    if len(large) > _MOST_PARTS:
+        raise ImageError(f"no digit: {len(large)} pieces of the same size stand out, as in noise or a text")
+    kept = np.isin(parts, large)
     # The soft edge of a stroke belongs to it.
     return np.where(ndimage.binary_dilation(kept, iterations=2), ink, 0.0)
 

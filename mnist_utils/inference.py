@@ -69,7 +69,11 @@ def load(path: Path) -> Predict:
 @contextmanager
 def _without_stderr() -> Iterator[None]:
     """Silence what C++ writes to file descriptor 2; Python's exceptions are not touched."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: silent already
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -93,9 +93,8 @@ def read(run: str | Path, results: Path) -> Run:
         names = sorted(path.parent.name for path in results.glob("*/config.json"))
         raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
     config = _json(folder / "config.json", "config", "dataset")
-    marker = folder / _INCOMPLETE
-    if marker.exists():
-        return Run(folder, config, {}, marker.read_text(encoding="utf-8").strip())
+    with contextlib.suppress(FileNotFoundError):
+        return Run(folder, config, {}, (folder / _INCOMPLETE).read_text(encoding="utf-8").strip())
     return Run(folder, config, _json(folder / "metrics.json", "validation", "test", "seconds"), "")
 
 
@@ -168,9 +167,15 @@ def model_path(model: str | None, results: Path) -> Path:
 # --- writing ----------------------------------------------------------------------------------------------
 
 
-def new_name(config: TrainConfig) -> str:
-    """Return a dated name for a run."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
+def new_name(config: TrainConfig, results: Path) -> str:
+    """Make a folder for a run in `results`, named by date and network, and return its name."""
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
+    results.mkdir(parents=True, exist_ok=True)
+    for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):  # others may begin in the same second
+        with contextlib.suppress(FileExistsError):
+            (results / name).mkdir()
+            return name
+    raise RunError(f"there are a thousand runs {stem} in {results}; give this one a name with --run")
 
 
 def new_folder(name: str, results: Path) -> Path:
@@ -183,7 +188,7 @@ def new_folder(name: str, results: Path) -> Path:
     OSError
         If it cannot be made.
     """
-    if not re.fullmatch(r"[\w][\w.+=-]{0,99}", name):
+    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name, re.ASCII):
         raise ConfigError(
             f"run: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
         )
@@ -218,9 +223,13 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
 
 
 def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
+    for leftover in folder.rglob(".writing-*"):  # of a process that was killed: nobody else works here now
+        leftover.unlink()
     begun = _begin(config, dataset, folder)
     if not begun.incomplete:
         return begun
+    # What `auto` stood for when the run began: another machine might choose otherwise.
+    config = config.model_copy(update={"precision": begun.config["cpu"]["precision"]})
     try:
         _mark(folder, "training was not finished")
         _train_and_write(config, dataset, folder, progress)
@@ -407,7 +416,7 @@ def compare(a: Run, b: Run) -> PairedComparison:
     right = []
     for run in a, b:
         try:
-            with np.load(run.path / "predictions.npz", allow_pickle=False) as archive:
+            with (run.path / "predictions.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 right.append(archive["probabilities"].argmax(axis=1) == archive["labels"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -256,12 +258,12 @@ def _restore(path: Path, model: keras.Model) -> _State:
     if not path.exists():
         return _State()
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             words = json.loads(str(archive["state"]))
             for i, variable in enumerate(_variables(model)):
                 variable.assign(archive[f"variable_{i}"])
             best = [archive[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in archive.files))]
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Delete it to train from the start.") from None
     return _State(words["history"], words["best_epoch"], best)
 

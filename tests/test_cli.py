@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from mnist_utils import cli, runs, training
+from tests.test_runs import fake
 
 QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
 Cli = Callable[..., tuple[int, str, str]]
@@ -203,7 +205,7 @@ def test_a_folder_that_cannot_be_made_and_a_bad_name_are_told_before_anything_is
     (tmp_path / "file").write_text("")
     status, _, err = mnist("train", *QUICK, "--results", str(tmp_path / "file"))
     assert (status, len(err.splitlines())) == (1, 1)
-    assert err.endswith("Not a directory. Choose another folder.\n")
+    assert err.endswith("Choose another folder.\n")
     status, _, err = mnist("train", *QUICK, "--results", str(tmp_path), "--run", "../evil")
     assert (status, err.startswith("mnist: run: given '../evil'; allowed:")) == (2, True)
 
@@ -236,6 +238,40 @@ def test_compare(mnist: Cli, results: Path) -> None:
     assert found["n"] == 360
     status, _, err = mnist("compare", "reference", "nosuch", "--results", str(results))
     assert (status, err.startswith("mnist: no run 'nosuch'")) == (1, True)
+
+
+def test_compare_names_the_better_one(mnist: Cli, tmp_path: Path) -> None:
+    good, bad = np.arange(100) >= 0, np.arange(100) >= 30
+    for name, right in ("good", good), ("bad", bad):
+        fake(tmp_path, name, float(right.mean()), right)
+    assert "Verdict: A is better" in mnist("compare", "good", "bad", "--results", str(tmp_path))[1]
+    assert "Verdict: B is better" in mnist("compare", "bad", "good", "--results", str(tmp_path))[1]
+
+
+def test_predict_shows_names_as_they_are(mnist: Cli, results: Path, seven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(seven.parent)
+    for name in "[b].png", "x:y.png":
+        seven.with_name(name).write_bytes(seven.read_bytes())
+        monkeypatch.setenv("IMG_PATH", name)
+        status, out, _ = mnist("predict", "--results", str(results))
+        assert (status, name in out) == (0, True)
+
+
+def test_predict_without_a_picture(mnist: Cli) -> None:
+    assert mnist("predict") == (2, "", "mnist: images: none given; name at least one picture, or set IMG_PATH\n")
+
+
+def test_predict_with_stderr_closed(results: Path, seven: Path) -> None:
+    command = f"{sys.executable} -m mnist_utils.cli predict --json --results {results} {seven} 2>&-"
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S602 - our own words
+    assert json.loads(done.stdout)[0]["path"] == str(seven)
+
+
+def test_show_with_a_backend_that_has_no_windows(mnist: Cli, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in "agg", "nosuch":
+        monkeypatch.setenv("MPLBACKEND", backend)
+        status, out, _ = mnist("show", "reference", "--results", str(results))
+        assert (status, out.startswith("no window can be opened: ")) == (0, True)
 
 
 def test_show_without_a_display_says_so_and_where_the_figures_are(
@@ -279,6 +315,7 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(tmp_path: Path)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert runs.read("run", tmp_path / "killed").incomplete == "training was not finished"
+    (tmp_path / "killed" / "run" / ".writing-1-checkpoint.npz").write_text("half")
     status, err = finish(start(tmp_path / "killed", *more))
     assert status == 0, err
     assert "epoch 1/5" not in err
@@ -286,6 +323,7 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(tmp_path: Path)
     found = [runs.read("run", tmp_path / name).metrics for name in ("undisturbed", "killed")]
     assert found[0]["test"] == found[1]["test"]
     assert found[0]["validation"] == found[1]["validation"]
+    assert not list(tmp_path.rglob(".writing-*"))
 
 
 def test_ctrl_c_in_mid_epoch(tmp_path: Path) -> None:

@@ -322,6 +322,32 @@ def test_auto_does_not_replace_a_folder_that_was_asked_for(tmp_path: Path) -> No
         load_dataset("auto", data_dir=tmp_path)
 
 
+def test_auto_takes_digits_where_the_cache_cannot_be_written(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_mirrors(monkeypatch, mirror)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert load_dataset("auto").name == "digits"
+
+
+def test_a_validation_set_without_room_for_each_digit(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"validation_fraction: given 0.01; at least 0.033 for 300 images"):
+        load_dataset("mnist", data_dir=folder, validation_fraction=0.01)
+
+
+@pytest.mark.parametrize("limit", [250, 260, 261, 269, 270])
+def test_train_limit_is_kept_to_the_image(folder: Path, limit: int) -> None:
+    assert len(load_dataset("mnist", data_dir=folder, train_limit=limit).x_train) == limit
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
+def test_a_packed_file_of_another_data_set_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / name)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is not the published file: its MD5 is not"):
+        load_dataset(name, data_dir=tmp_path)
+
+
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
 def test_the_other_data_sets_do_not_take_mnist_for_theirs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(data.SOURCES, name, replace(data.SOURCES["mnist"], name=name))

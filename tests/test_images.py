@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from mnist_utils import images
 from mnist_utils.data import load_dataset
@@ -136,7 +136,7 @@ def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.png").open("wb") as file:
         file.truncate(images.MAX_BYTES + 1)
     for picture in tmp_path / "big.png", bytes(images.MAX_BYTES + 1):
-        with pytest.raises(ImageError, match="too large: 20,000,001 bytes"):
+        with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
             read(picture)
 
 
@@ -145,3 +145,45 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         read(tmp_path / "nosuch.png")
     with pytest.raises(ImageError, match="cannot be opened: Is a directory"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"])
+def test_a_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
+    assert close(read(packed(seven(), exif=exif)).image)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    undone = ImageOps.exif_transpose(Image.open(io.BytesIO(packed(seven(), exif=exif.tobytes()))))
+    expected = read(packed(undone)).image
+    np.testing.assert_array_equal(read(packed(seven(), exif=exif.tobytes())).image, expected)
+
+
+def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other() -> None:
+    digit = load_dataset("digits").x_test[0]
+    framed = 255 - digit
+    framed[[0, -1]] = framed[:, [0, -1]] = 0
+    moved = np.roll(digit, 4, axis=1) if digit[:, -4:].max() == 0 else np.roll(digit, -4, axis=1)
+    for picture in framed, moved:
+        found = read(packed(Image.fromarray(picture))).image.astype(float)
+        assert np.abs(found - digit * (255 / digit.max())).mean() < 25
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
+    random = np.random.default_rng(0)
+    kind, top = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    noise = random.integers(0, top + 1, (200, 200)).astype(kind)
+    faint = random.integers(0, top // 3000 + 1, (200, 200)).astype(kind)
+    dot = np.full((200, 200), top, kind)
+    dot[90, 90] = 0
+    for picture in noise, faint, dot:
+        with pytest.raises(ImageError, match="no digit"):
+            read(packed(Image.fromarray(picture)))
+
+
+def test_a_device_without_an_end_is_not_read_to_it() -> None:
+    with pytest.raises(ImageError, match="too large"):
+        read(Path("/dev/zero"))

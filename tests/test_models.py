@@ -53,6 +53,20 @@ def test_both_dropouts_apply(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["conv_dropout", "dense_dropout"])
+def test_each_dropout_drops_in_training_and_only_there(name: str, kind: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = models.build(name, **{kind: 0.5})  # type: ignore[arg-type]
+    for layer in model.layers:  # it too differs in training
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
+    first, second, trained = (keras.ops.convert_to_numpy(model(images, training=on)) for on in (False, False, True))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - trained).max() > 1e-6
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_has_no_layer_that_runs_code_on_load(name: str) -> None:
     assert not [layer for layer in models.build(name).layers if isinstance(layer, keras.layers.Lambda)]
 

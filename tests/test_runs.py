@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from filelock import FileLock
 from PIL import Image
 from sklearn.metrics import accuracy_score
 
-from mnist_utils import atomic, inference, runs
-from mnist_utils.config import ConfigError, make_config
+from mnist_utils import atomic, inference, runs, training
+from mnist_utils.config import ConfigError, TrainConfig, make_config
 from mnist_utils.data import Dataset
 from mnist_utils.runs import Run, RunError
 from mnist_utils.training import prepare
@@ -94,7 +95,40 @@ def test_another_config_under_the_same_name_is_refused(made: Run, digits: Datase
         runs.record(make_config(**GIVEN | {"epochs": 3}), digits, "made", made.path.parent, progress=False)
 
 
-@pytest.mark.parametrize("name", ["", "../out", "a/b", ".hidden", "a b", "x" * 101])
+def test_other_data_under_the_same_name_are_refused(made: Run, digits: Dataset) -> None:
+    with pytest.raises(RunError, match=r"begun with sha256 \w+, now 123"):
+        runs.record(make_config(**GIVEN), replace(digits, sha256="123"), "made", made.path.parent, progress=False)
+
+
+def test_goes_on_in_the_arithmetic_it_began_with(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def train(config: TrainConfig, *_: Any, **__: Any) -> None:
+        seen.append(config.precision)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", train)
+    for here in "mixed_bfloat16", "float32":
+        monkeypatch.setattr(training, "choose_precision", lambda _, here=here: here)
+        with pytest.raises(KeyboardInterrupt):
+            runs.record(make_config(**GIVEN), digits, "moved", tmp_path, progress=False)
+    assert seen == ["mixed_bfloat16", "mixed_bfloat16"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    for name in ".writing-1-checkpoint.npz", "figures/.writing-1-confusion_matrix.png":
+        (tmp_path / "run" / name).write_text("half")
+    made = runs.record(make_config(**GIVEN | {"epochs": 1}), digits, "run", tmp_path, progress=False)
+    assert not [name for name in files(made.path) if "writing" in name]
+
+
+def test_two_runs_of_the_same_second_have_two_names(tmp_path: Path) -> None:
+    names = {runs.new_name(make_config(), tmp_path) for _ in range(5)}
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/b", ".hidden", "a b", "x" * 101, "\u6f22"])
 def test_names_that_are_no_folder(name: str, digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run: given"):
         runs.record(make_config(**GIVEN), digits, name, tmp_path)

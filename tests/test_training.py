@@ -158,8 +158,13 @@ def test_a_loss_that_is_no_number_stops_with_advice(
     assert not (tmp_path / training.CHECKPOINT).exists()
 
 
-def test_a_damaged_checkpoint_is_named(digits: Dataset, tmp_path: Path) -> None:
-    (tmp_path / training.CHECKPOINT).write_bytes(b"nonsense")
+@pytest.mark.parametrize("damage", ["text", "truncated", "flipped"])
+def test_a_damaged_checkpoint_is_named(damage: str, digits: Dataset, tmp_path: Path) -> None:
+    quick(digits, tmp_path)
+    content = bytearray((tmp_path / training.CHECKPOINT).read_bytes())
+    content[len(content) // 2] ^= 255
+    broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
+    (tmp_path / training.CHECKPOINT).write_bytes(broken)
     with pytest.raises(TrainingError, match=r"checkpoint.npz cannot be read .*Delete it"):
         quick(digits, tmp_path)
 
