@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mnist_utils.images import Polarity
+    from mnist_utils.images import Polarity, Reading
     from mnist_utils.runs import Run
 
 app = typer.Typer(
@@ -206,9 +206,15 @@ def _add_train() -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="pictures of one digit each (or set IMG_PATH)")] = None,
-    model: Annotated[str | None, typer.Option(help="a run, or a .tflite file", show_default="the reference run")] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help="pictures of one digit each: files, folders, patterns, - for standard input (or set IMG_PATH)"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")
+    ] = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="draw how each was read, into NAME.steps.png here")] = False,
     results: _Results = None,
     as_json: _Json = False,
 ) -> None:
@@ -218,12 +224,17 @@ def predict(
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
-    images = images or [Path(name) for name in [os.environ.get("IMG_PATH")] if name]
+    images = images or [name for name in [os.environ.get("IMG_PATH")] if name]
     if not images:
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = runs.model_path(model, runs.results_dir(results))
     network = inference.load(path)
-    answers = [_answer(image, network, polarity) for image in images]  # type: ignore[arg-type]
+    temperature = runs.temperature(path)
+    answers = [
+        _answer(picture, network, temperature, polarity, explain)  # type: ignore[arg-type]
+        for image in images
+        for picture in _pictures(image)
+    ]
     if as_json:
         print(json.dumps(answers))
     else:
@@ -232,23 +243,55 @@ def predict(
         raise typer.Exit(1)
 
 
-def _answer(path: Path, network: Any, polarity: Polarity) -> dict[str, Any]:
+def _pictures(name: str) -> list[str]:
+    """Turn a folder or a pattern into the names of its files; any other name stays, to be told of if it is wrong."""
+    import glob
+
+    from mnist_utils.images import SUFFIXES
+
+    path = Path(name)
+    if path.is_dir():
+        inside = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return inside or [name]
+    return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
+
+
+def _answer(name: str, network: Any, temperature: float, polarity: Polarity, explain: bool) -> dict[str, Any]:
+    from mnist_utils.evaluation import apply_temperature
     from mnist_utils.images import ImageError, read
 
     try:
-        reading = read(path, polarity=polarity)
+        reading = read(sys.stdin.buffer.read() if name == "-" else Path(name), polarity=polarity)
     except ImageError as error:
-        return {"path": str(path), "error": str(error)}
-    probabilities: NDArray[np.float32] = network(reading.image[None])[0]
+        return {"path": name, "error": str(error)}
+    if explain:
+        _explain(name, reading)
+    probabilities: NDArray[np.float64] = apply_temperature(network(reading.image[None]), temperature)[0]
     order = probabilities.argsort()[::-1][:3]
     top = [[int(digit), round(float(probabilities[digit]), 4)] for digit in order]
     return {
-        "path": str(path),
+        "path": name,
         "label": top[0][0],
         "probability": top[0][1],
         "top": top,
-        "reading": {"inverted": reading.inverted, "crop": reading.crop},
+        "reading": {
+            "inverted": reading.inverted,
+            "crop": reading.crop,
+            "frames": reading.frames,
+            "stroke": reading.stroke,
+        },
     }
+
+
+def _explain(name: str, reading: Reading) -> None:
+    from matplotlib.figure import Figure
+
+    from mnist_utils.plots import reading_steps
+
+    path = Path(f"{Path(name).stem if name != '-' else 'stdin'}.steps.png")
+    title = f"{name}, read as {'dark on light' if reading.inverted else 'light on dark'}"
+    reading_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
+    print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
 def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:

@@ -123,6 +123,49 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     return float(np.abs(gaps).sum() / len(confidence))
 
 
+def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Find the temperature that makes probabilities mean what they say, on images that were not trained on.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10)
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    float, 0.05 to 20
+        Above 1 where the network is too sure of itself; see `apply_temperature`.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks. ICML. Section 4.2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.maximum(scaled[np.arange(len(labels)), labels], 1e-12)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
+    """Divide the logits, which are the logarithms of the probabilities, by a temperature; the order stays.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10)
+    temperature : float, above 0
+
+    Returns
+    -------
+    float64 array, shape (n, 10), rows sum to 1
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class PairedComparison:
     """Two classifiers on the same images.

@@ -22,6 +22,7 @@ Floats = NDArray[np.floating[Any]]
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _TURNS = {  # EXIF's orientations, by what undoes each
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -123,12 +124,12 @@ def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
 
     As in MNIST, the digit's mass is at (14, 14) to within half a pixel and its box is no larger than 20x20.
     """
-    grey = _grey(colour)
-    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    grey = np.round(255 * _grey(colour))  # whole numbers: a picture and its negative give the same to the last bit
+    paper = float(np.median(_edge(grey)))
     inverted = bool(paper - grey.min() > grey.max() - paper) if polarity == "auto" else polarity == "dark-on-light"
     ink = np.clip(paper - grey if inverted else grey - paper, 0, None)
     contrast = float(ink.max())
-    _check_contrast(contrast)
+    _check_contrast(contrast / 255)
     ink /= contrast
     rows, columns = ink.sum(axis=1), ink.sum(axis=0)
     off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
@@ -203,10 +204,15 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
     except OSError as error:
-        raise ImageError(f"cannot be opened: {error.strerror}") from None
+        mend = ", and holds no picture" if path.is_dir() else ""
+        raise ImageError(f"cannot be opened: {error.strerror}{mend}") from None
 
 
 # --- frames -----------------------------------------------------------------------------------------------
+
+
+def _edge(picture: Floats) -> Floats:
+    return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
 
 
 def _cut(colour: Floats, box: tuple[int, int, int, int]) -> Floats:
@@ -221,8 +227,7 @@ def _inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
     and shows something inside. A shadow touches the edge; the strokes of a digit are no rectangle.
     """
     height, width = colour.shape[:2]
-    edge = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
-    different = np.linalg.norm(colour - np.median(edge, axis=0), axis=2) > 0.35
+    different = np.linalg.norm(colour - np.median(_edge(colour), axis=0), axis=2) > 0.35
     parts, _ = ndimage.label(different, structure=np.ones((3, 3)))
     for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
         part = parts[rows, columns] == number
@@ -279,10 +284,10 @@ def _ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
 def _paper(colour: Floats) -> Floats:
     """Estimate the paper's colour: one for all where the light is even, else one for each place.
 
-    In even light the picture falls into two narrow ranges, paper and ink, however large the digit is. Else the
-    paper is the median of a wide surrounding, in which strokes are the minority.
+    In even light the picture falls into two narrow ranges, ink and what its edge mostly shows, however large the
+    digit is. Else the paper is the median of a wide surrounding, in which strokes are the minority.
     """
-    even = np.median(colour, axis=(0, 1))
+    even = np.median(_edge(colour), axis=0)
     distance = np.linalg.norm(colour - even, axis=2)
     ink = distance > threshold_otsu(distance)
     if not ink.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +13,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from mnist_utils.images import Reading
 
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
 _ERROR = "#F28E2B"  # light enough for black numbers at its strongest
@@ -105,6 +108,20 @@ def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None =
     figure, axes = _pair(figure, (13, 6))
     confusion_matrix(matrix, title="Images", ax=axes[0])
     confusion_matrix(matrix, normalize=True, title="Per cent of each true digit", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def reading_steps(reading: Reading, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw how a picture became a network's input, step by step, the last step being what the network sees."""
+    figure = figure or plt.figure()
+    steps = {**reading.steps, "as the network sees it": reading.image / 255}
+    figure.set_size_inches(2.6 * len(steps), 3.2)
+    figure.set_layout_engine("constrained")
+    for ax, (name, image) in zip(figure.subplots(1, len(steps)), steps.items(), strict=True):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.set_xlabel(f"{image.shape[1]} x {image.shape[0]}")
     figure.suptitle(title)
     return figure
 

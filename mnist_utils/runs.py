@@ -143,7 +143,7 @@ def model_path(model: str | None, results: Path) -> Path:
     Parameters
     ----------
     model : str, optional
-        A run's name, a run's folder, or a ``.tflite`` file. Default: the run ``reference`` in `results`, else
+        A run's name, a run's folder, or a ``.tflite`` or ``.keras`` file. Default: the run ``reference`` in `results`, else
         the one that the clone brings along.
 
     Raises
@@ -151,7 +151,7 @@ def model_path(model: str | None, results: Path) -> Path:
     RunError
         If there is none.
     """
-    if model and model.endswith(".tflite"):
+    if model and model.endswith((".tflite", ".keras")):
         return Path(model)
     if model is None:
         folder = next((root / REFERENCE for root in (results, _clone() / "results") if is_whole(root / REFERENCE)), None)
@@ -162,6 +162,14 @@ def model_path(model: str | None, results: Path) -> Path:
     if run.incomplete:
         raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
     return run.path / "model.tflite"
+
+
+def temperature(model: Path) -> float:
+    """Return the temperature of the run that a network's file belongs to; 1 where it belongs to none or has none."""
+    try:
+        return float(json.loads((model.parent / "metrics.json").read_text(encoding="utf-8")).get("temperature", 1))
+    except (OSError, ValueError):
+        return 1.0
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -285,7 +293,9 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     with _uninterrupted():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         atomic.write(folder / "model.keras", trained.model.save)
         atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
-    validation = evaluation.evaluate(_probabilities(trained.model, dataset.x_validation), dataset.y_validation)
+    probabilities = _probabilities(trained.model, dataset.x_validation)
+    validation = evaluation.evaluate(probabilities, dataset.y_validation)
+    temperature = evaluation.fit_temperature(probabilities, dataset.y_validation)
     probabilities = _probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
     test = evaluation.evaluate(probabilities, dataset.y_test)
     atomic.write(
@@ -295,7 +305,7 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     history = pd.DataFrame(trained.history)
     atomic.write(folder / "history.csv", lambda path: history.to_csv(path, index=False))
     seconds = {"training": round(float(history["seconds"].sum()), 2), "evaluation": round(time.perf_counter() - start, 2)}
-    metrics = {"validation": asdict(validation), "test": asdict(test), "seconds": seconds}
+    metrics = {"validation": asdict(validation), "test": asdict(test), "temperature": temperature, "seconds": seconds}
     atomic.write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
     for name, figure in draw(read(folder, folder.parent)).items():
         (folder / "figures").mkdir(exist_ok=True)

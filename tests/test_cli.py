@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -255,6 +257,49 @@ def test_predict_shows_names_as_they_are(mnist: Cli, results: Path, seven: Path,
         monkeypatch.setenv("IMG_PATH", name)
         status, out, _ = mnist("predict", "--results", str(results))
         assert (status, name in out) == (0, True)
+
+
+def test_predict_takes_folders_patterns_and_standard_input(
+    mnist: Cli, results: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in "b.png", "a.PNG", "notes.txt":
+        (folder / name).write_bytes(seven.read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(seven.read_bytes())))
+    status, out, _ = mnist("predict", "--json", str(folder), f"{folder}/b*", "-", "--results", str(results))
+    answers = json.loads(out)
+    assert status == 0
+    assert [answer["path"] for answer in answers] == [f"{folder}/a.PNG", f"{folder}/b.png", f"{folder}/b.png", "-"]
+    assert len({answer["probability"] for answer in answers}) == 1
+    (tmp_path / "empty").mkdir()
+    status, out, _ = mnist("predict", "--json", str(tmp_path / "empty"), "--results", str(results))
+    assert (status, json.loads(out)[0]["error"]) == (1, "cannot be opened: Is a directory, and holds no picture")
+
+
+def test_predict_explain_draws_the_steps(
+    mnist: Cli, results: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    status, _, err = mnist("predict", "--explain", str(seven), "--results", str(results))
+    assert (status, err) == (0, f"mnist: {seven}: the steps are in seven.steps.png\n")
+    with Image.open("seven.steps.png") as strip:
+        assert strip.width > 1000
+
+
+def test_predict_gives_calibrated_probabilities(mnist: Cli, results: Path, seven: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "second", tmp_path / "second")
+    metrics = json.loads((tmp_path / "second" / "metrics.json").read_text())
+    found = []
+    for temperature in 1.0, 4.0:
+        (tmp_path / "second" / "metrics.json").write_text(json.dumps(metrics | {"temperature": temperature}))
+        found.append(
+            json.loads(mnist("predict", "--json", "--model", "second", "--results", str(tmp_path), str(seven))[1])[0]
+        )
+    assert found[0]["label"] == found[1]["label"]
+    assert found[0]["probability"] > found[1]["probability"]
+    assert 0.05 <= metrics["temperature"] <= 20
 
 
 def test_predict_without_a_picture(mnist: Cli) -> None:

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from mnist_utils.evaluation import compare_paired, evaluate, expected_calibration_error, wilson_interval
+from mnist_utils.evaluation import (
+    apply_temperature,
+    compare_paired,
+    evaluate,
+    expected_calibration_error,
+    fit_temperature,
+    wilson_interval,
+)
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = RANDOM.dirichlet(np.full(10, 0.3), 500).astype(np.float32)
@@ -74,6 +82,28 @@ def test_expected_calibration_error_puts_an_edge_into_the_lower_bin() -> None:
 
 def test_a_network_that_is_always_sure_and_right_is_calibrated() -> None:
     assert expected_calibration_error(np.eye(10), np.arange(10)) == 0
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 3])
+def test_a_temperature_divides_the_logits(temperature: float) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (50, 10))
+    np.testing.assert_allclose(
+        apply_temperature(softmax(logits, axis=1), temperature), softmax(logits / temperature, axis=1)
+    )
+
+
+def test_a_temperature_of_certain_answers_stays_a_number() -> None:
+    np.testing.assert_allclose(apply_temperature(np.eye(10), 2), np.eye(10), atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 2.5])
+def test_the_temperature_that_was_applied_is_found_again(temperature: float) -> None:
+    random = np.random.default_rng(0)
+    honest = softmax(random.normal(0, 2, (5000, 10)), axis=1)
+    labels = np.array([random.choice(10, p=row) for row in honest])
+    boasting = apply_temperature(honest, 1 / temperature)
+    assert fit_temperature(boasting, labels) == pytest.approx(temperature, rel=0.05)
+    assert expected_calibration_error(apply_temperature(boasting, fit_temperature(boasting, labels)), labels) < 0.02
 
 
 def right(*counts: tuple[bool, bool, int]) -> tuple[np.ndarray, np.ndarray]:

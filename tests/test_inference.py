@@ -53,3 +53,18 @@ def test_a_network_for_something_else(tmp_path: Path) -> None:
     other.export(tmp_path / "other.tflite", format="litert", verbose=False)
     with pytest.raises(ModelError, match=r"takes \(4,\) and returns \(3,\); wanted \(28, 28, 1\) and \(10,\)"):
         inference.load(tmp_path / "other.tflite")
+
+
+def test_a_keras_file_answers_the_same(model: tuple[keras.Model, Path], tmp_path: Path) -> None:
+    model[0].save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    np.testing.assert_allclose(inference.load(tmp_path / "model.keras")(images), inference.load(model[1])(images), atol=1e-5)
+
+
+def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    evil = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()])
+    evil.save(tmp_path / "evil.keras")
+    (tmp_path / "text.keras").write_text("no network")
+    for name in "evil.keras", "text.keras":
+        with pytest.raises(ModelError, match=f"{name} cannot be loaded with safe_mode"):
+            inference.load(tmp_path / name)
