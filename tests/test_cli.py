@@ -334,13 +334,20 @@ def test_show_without_a_display_says_so_and_where_the_figures_are(
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    # A shell's background jobs ignore Ctrl-C, and their children inherit that; the tests may run in one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "mnist_utils.cli", "train", "--dataset", "digits", "--run", "run", *more]
     environment = os.environ | {"MNIST_RESULTS": str(folder)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return process.returncode, err
 
 
