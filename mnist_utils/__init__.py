@@ -16,3 +16,9 @@ class MnistError(Exception):
     """What a person did or met that stops the work; its text says what to do. Shown without a traceback."""
 
     status = 1  # of the command that it ends
+
+
+class ConfigError(MnistError):
+    """A hyper-parameter or option that is unknown or out of range."""
+
+    status = 2

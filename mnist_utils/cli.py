@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from mnist_utils import MnistError, __version__
+from mnist_utils import ConfigError, MnistError, __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +220,6 @@ def predict(
 ) -> None:
     """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
     from mnist_utils import inference, runs
-    from mnist_utils.config import ConfigError
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
@@ -305,7 +304,7 @@ def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
         table.add_column(column, overflow="fold")
     for answer in answers:
         if "error" not in answer:
-            others = ", ".join(f"{digit} ({share:.1%})" for digit, share in answer["top"][1:])
+            others = ", ".join(f"{digit} ({share:.1%})" for digit, share in answer["top"][1:] if share >= 0.001)
             seen = "dark on light" if answer["reading"]["inverted"] else "light on dark"
             table.add_row(Text(answer["path"]), str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
     if table.row_count:

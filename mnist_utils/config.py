@@ -7,19 +7,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mnist_utils import MnistError
+from mnist_utils import ConfigError
 
 DatasetName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist"]
 ModelName = Literal["fast", "accurate", "simple", "branched"]
 Augment = Literal["none", "affine"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "one_cycle"]
-
-
-class ConfigError(MnistError):
-    """A hyper-parameter or option that is unknown or out of range."""
-
-    status = 2
 
 
 # What each network is trained with unless told otherwise. `simple` and `branched` follow the systems they

@@ -175,7 +175,7 @@ def _decode(picture: Path | bytes) -> Floats:
         image = _opaque(image.convert("RGBA"))
     image = image.convert("RGB")
     image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
-    return np.asarray(image, np.float64) / 255
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -262,7 +262,7 @@ def _thickness(part: NDArray[np.bool_]) -> int:
 
 
 def _grey(colour: Floats) -> Floats:
-    return colour @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    return colour @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def _ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:

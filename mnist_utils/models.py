@@ -11,7 +11,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from mnist_utils.config import ConfigError
+from mnist_utils import ConfigError
 
 
 def build(name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32") -> keras.Model:

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import MnistError, atomic
-from mnist_utils.config import ConfigError, TrainConfig
+from mnist_utils import ConfigError, MnistError, atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mnist_utils.config import TrainConfig
     from mnist_utils.data import Dataset, Images
     from mnist_utils.evaluation import PairedComparison
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mnist_utils.config import RECIPES, ConfigError, TrainConfig, allowed, defaults, make_config
+from mnist_utils import ConfigError
+from mnist_utils.config import RECIPES, TrainConfig, allowed, defaults, make_config
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:

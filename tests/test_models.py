@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_utils import models
-from mnist_utils.config import ConfigError
+from mnist_utils import ConfigError, models
 
 NAMES = ("fast", "accurate", "simple", "branched")
 

@@ -16,8 +16,8 @@ from filelock import FileLock
 from PIL import Image
 from sklearn.metrics import accuracy_score
 
-from mnist_utils import atomic, inference, runs, training
-from mnist_utils.config import ConfigError, TrainConfig, make_config
+from mnist_utils import ConfigError, atomic, inference, runs, training
+from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset
 from mnist_utils.runs import Run, RunError
 from mnist_utils.training import prepare

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_utils import training
-from mnist_utils.config import ConfigError, TrainConfig, make_config
+from mnist_utils import ConfigError, training
+from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset
 from mnist_utils.training import Trained, TrainingError, augment_affine, choose_precision, epoch_images, prepare, train
 
