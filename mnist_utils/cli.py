@@ -436,6 +436,20 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
     plt.show()
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    model: Annotated[str | None, typer.Option(help="a run, or a .tflite file", show_default="the reference run")] = None,
+    results: _Results = None,
+) -> None:
+    """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""
+    from mnist_utils import runs, serving
+
+    serving.serve(runs.model_path(model, runs.results_dir(results)), host, port, workers)
+
+
 def main() -> None:
     """Run the command line; turn what a person can mend into a message and a status."""
     try:

@@ -7,7 +7,7 @@ import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,17 @@ _EVEN = 0.92  # share of a picture's variance that paper against ink explains in
 _THIN, _PEN = 0.075, 0.1  # stroke width as share of the digit's longer side; MNIST's is 0.1 to 0.15
 
 
+ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be decoded", "no digit"]
+
+
 class ImageError(MnistError):
-    """A picture that cannot be decoded, is too large, or shows no digit."""
+    """A picture that cannot be decoded, is too large, or shows no digit. Its text begins with its kind."""
+
+    @property
+    def kind(self) -> ErrorKind:
+        """What is wrong, for a program to act on."""
+        kinds: tuple[ErrorKind, ...] = get_args(ErrorKind)
+        return next((kind for kind in kinds if str(self).startswith(kind)), "cannot be decoded")
 
 
 @dataclass(frozen=True)

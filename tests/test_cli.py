@@ -62,7 +62,7 @@ def seven(tmp_path: Path) -> Path:
 def test_help_lists_the_commands(mnist: Cli) -> None:
     status, out, _ = mnist("--help")
     assert status == 0
-    for command in "data", "train", "predict", "runs", "compare", "show":
+    for command in "data", "train", "predict", "runs", "compare", "show", "serve":
         assert re.search(rf"^│ {command} ", out, re.MULTILINE)
 
 

@@ -1,0 +1,533 @@
+"""The HTTP server: pictures in, digits out, as JSON; and a page to draw a digit on."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from numpy.typing import NDArray
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import BaseModel, Field
+from starlette.datastructures import Headers, MutableHeaders, UploadFile
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.supervisors import Multiprocess
+
+from mnist_utils import MnistError, __version__, images, inference, runs
+from mnist_utils.images import ImageError, Reading
+
+MAX_BODY = 64_000_000  # bytes of one request
+MAX_IMAGES = 16  # of one request to /predict
+MAX_INSTANCES = 1_000  # of one request to TF-Serving's address
+MAX_WAITING = 32  # requests being answered or waiting for it; the next is sent away
+BODY_SECONDS = 60  # for sending a request's body
+STOP_SECONDS = 8  # for answering what was accepted before the stop; `docker stop` kills after 10
+
+_MODEL = "MNIST_SERVE_MODEL"  # tells worker processes which network
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own name: where worker processes put their counts
+_STATUS = {"cannot be opened": 400, "cannot be decoded": 400, "too large": 413, "not a picture": 415, "no digit": 422}
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_CURL = "curl -F image=@photo.jpg"
+T = TypeVar("T")
+
+
+class ServingError(MnistError):
+    """An address that cannot be listened on."""
+
+
+class Prediction(BaseModel):
+    """The answer for one picture."""
+
+    Label: int
+    probability: float = Field(serialization_alias="Softmax probability")
+
+
+class Predictions(BaseModel):
+    """The answers for the pictures, in their order."""
+
+    Predictions: list[Prediction]
+    Success: bool = True
+
+
+class Explanation(BaseModel):
+    """The answer for one picture, and what the network saw of it."""
+
+    Label: int
+    Probabilities: list[float]
+    Seen: list[list[int]]
+    Inverted: bool
+
+
+class Failure(BaseModel):
+    """Any answer with a status of 400 or more."""
+
+    Success: bool = False
+    Error: str
+
+
+class TensorFlowPredictions(BaseModel):
+    """TF-Serving's answer: ten probabilities for each instance."""
+
+    predictions: list[list[float]]
+
+
+_FAILURES: dict[int | str, dict[str, Any]] = {status: {"model": Failure} for status in (400, 408, 413, 415, 422, 503)}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "array", "maxItems": MAX_IMAGES, "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            }
+        },
+    }
+}
+_INSTANCES = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["instances"],
+                    "properties": {"instances": {"type": "array", "maxItems": MAX_INSTANCES, "items": {"type": "array"}}},
+                }
+            }
+        },
+    }
+}
+
+
+def create_app(model: Path) -> FastAPI:
+    """Make the server's application.
+
+    Parameters
+    ----------
+    model : Path
+        A ``.tflite`` network; loaded once, here.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be used.
+    """
+    app = FastAPI(
+        title="MNIST workbench",
+        version=__version__,
+        docs_url=None,  # these two pages load scripts from elsewhere; /openapi.json stays
+        redoc_url=None,
+    )
+    network = _one_at_a_time(inference.load(model))
+    facts = about(model)
+    page, policy = _page()
+    work = _bounded()
+    registry = CollectorRegistry()
+    digits = Counter("mnist_predictions", "Answers by digit", ["digit"], registry=registry)
+    confidence = Histogram(
+        "mnist_confidence",
+        "Probability of the answer: drifts down when pictures become unlike the training's",
+        buckets=(0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1),
+        registry=registry,
+    )
+
+    def answer(uploads: list[UploadFile]) -> tuple[list[Reading], NDArray[np.float32]]:
+        readings = [_read(uploads, index) for index in range(len(uploads))]
+        return readings, network(np.stack([reading.image for reading in readings]))
+
+    def count(probabilities: NDArray[np.float32]) -> None:
+        for row in probabilities:
+            digits.labels(int(row.argmax())).inc()
+            confidence.observe(float(row.max()))
+
+    @app.post("/predict", responses=_FAILURES, openapi_extra=_UPLOAD)
+    async def predict(request: Request) -> Predictions:
+        """Say which digit each picture in the field ``image`` shows."""
+        async with _uploads(request) as uploads:
+            _, probabilities = await work(lambda: answer(uploads))
+        count(probabilities)
+        return Predictions(
+            Predictions=[
+                Prediction(Label=int(row.argmax()), probability=round(float(row.max()), 4)) for row in probabilities
+            ]
+        )
+
+    @app.post("/explain", responses=_FAILURES, openapi_extra=_UPLOAD)
+    async def explain(request: Request) -> Explanation:
+        """Say which digit one picture shows, and what the network saw of it; not counted in the predictions."""
+        async with _uploads(request) as uploads:
+            if len(uploads) > 1:
+                raise HTTPException(400, f"{len(uploads)} pictures; /explain takes one, /predict takes several")
+            readings, probabilities = await work(lambda: answer(uploads))
+        return Explanation(
+            Label=int(probabilities[0].argmax()),
+            Probabilities=[round(float(share), 4) for share in probabilities[0]],
+            Seen=readings[0].image.tolist(),
+            Inverted=readings[0].inverted,
+        )
+
+    @app.post("/v1/models/mnist:predict", responses=_FAILURES, openapi_extra=_INSTANCES)
+    async def tensorflow_predict(request: Request) -> TensorFlowPredictions:
+        """Answer as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
+        body = await request.body()
+        probabilities = await work(lambda: network(_instances(body)))
+        count(probabilities)
+        return TensorFlowPredictions(predictions=probabilities.tolist())
+
+    @app.get("/v1/models/mnist")
+    async def tensorflow_status() -> dict[str, Any]:
+        """Report as TF-Serving does that the network is there."""
+        status = {"error_code": "OK", "error_message": ""}
+        return {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": status}]}
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        """Say that the process answers."""
+        return {"Success": True}
+
+    @app.get("/readyz", responses={503: {"model": Failure}})
+    async def readyz() -> dict[str, bool]:
+        """Say whether a picture sent now would be answered: asks the network through the same queue."""
+        await work(lambda: network(np.zeros((1, 28, 28))))
+        return {"Success": True}
+
+    @app.get("/version")
+    async def version() -> dict[str, str]:
+        """Say which version of the program answers, and with which network."""
+        return facts
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Report the counts, for Prometheus."""
+        source = registry
+        if _METRICS in os.environ:  # several processes: their sum
+            MultiProcessCollector(source := CollectorRegistry())  # type: ignore[no-untyped-call]
+        return Response(generate_latest(source), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse)
+    async def draw() -> HTMLResponse:
+        """Show the page to draw a digit on."""
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
+
+    _answer_errors_as_json(app)
+    app.add_middleware(_limited)
+    app.add_middleware(_observed, registry=registry, known={getattr(route, "path", "") for route in app.routes})
+    return app
+
+
+def about(model: Path) -> dict[str, str]:
+    """Say in words for people what a network is: its run, its architecture, the data it was trained on."""
+    facts = {"version": __version__}
+    try:
+        run = runs.read(model.parent, model.parent.parent)
+    except runs.RunError:
+        return facts | {"run": model.name}  # a network without a run
+    return facts | {
+        "run": run.name,
+        "network": str(run.config["config"].get("model", "?")),
+        "trained on": str(run.config["dataset"].get("name", "?")),
+    }
+
+
+# --- work -------------------------------------------------------------------------------------------------
+
+
+def _one_at_a_time(network: inference.Predict) -> inference.Predict:
+    lock = threading.Lock()  # LiteRT is not thread-safe, and a quarter of a millisecond is not worth a copy a thread
+
+    def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
+        with lock:
+            return network(batch)
+
+    return predict
+
+
+class _Work(Protocol):
+    def __call__(self, do: Callable[[], T]) -> Awaitable[T]: ...
+
+
+def _bounded() -> _Work:
+    """Return what runs a function in one of a few threads, and refuses where too many wait already."""
+    free = threading.BoundedSemaphore(MAX_WAITING)
+    threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="picture")
+
+    async def work(do: Callable[[], T]) -> T:
+        if not free.acquire(blocking=False):
+            raise HTTPException(503, "overloaded; try again in a second", {"Retry-After": "1"})
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, do)
+        finally:
+            free.release()
+
+    return work
+
+
+@contextlib.asynccontextmanager
+async def _uploads(request: Request) -> AsyncIterator[list[UploadFile]]:
+    """Receive the files in the field ``image``; they are gone at the end of the block."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        if await anext(aiter(request.stream())) == b"":
+            raise HTTPException(400, f"the body is empty; send a picture: {_CURL}")
+        raise HTTPException(415, f"Content-Type: given {kind or 'none'}; allowed: multipart/form-data, as of {_CURL}")
+    async with request.form() as form:
+        found = form.getlist("image")
+        if not found:
+            given = ", ".join(sorted(set(form))) or "none"
+            raise HTTPException(400, f"the field 'image' is missing; fields given: {given}. Send a picture: {_CURL}")
+        if len(found) > MAX_IMAGES:
+            raise HTTPException(413, f"{len(found)} pictures; allowed: {MAX_IMAGES} in one request")
+        uploads = [value for value in found if isinstance(value, UploadFile)]
+        if len(uploads) < len(found):
+            raise HTTPException(400, f"the field 'image' holds a text, not a file; mind the @ in: {_CURL}")
+        yield uploads
+
+
+def _read(uploads: list[UploadFile], index: int) -> Reading:
+    try:
+        return images.read(uploads[index].file.read())
+    except ImageError as error:
+        which = f"picture {index + 1} ({uploads[index].filename}): " if len(uploads) > 1 else ""
+        raise HTTPException(_STATUS[error.kind], f"{which}{error}") from None
+
+
+def _instances(body: bytes) -> NDArray[Any]:
+    """Check what TF-Serving would be given; returns shape (n, 28, 28)."""
+    try:
+        batch = np.asarray(json.loads(body)["instances"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        batch = np.asarray(None)
+    if batch.shape[1:] not in ((28, 28), (28, 28, 1)) or batch.dtype.kind not in "iuf":
+        raise HTTPException(400, 'wanted {"instances": [...]}, each 28x28 or 28x28x1 numbers')
+    if len(batch) > MAX_INSTANCES:
+        raise HTTPException(413, f"{len(batch):,} instances; allowed: {MAX_INSTANCES:,} in one request")
+    if not (batch.min() >= 0 and batch.max() <= 255):  # not NaN either
+        raise HTTPException(400, f"instances: given {batch.min()} to {batch.max()}; allowed: numbers from 0 to 255")
+    return batch.reshape(-1, 28, 28)
+
+
+def _page() -> tuple[str, str]:
+    """Return the page, and the policy that lets it run its own script and nothing else."""
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    hashes = {}
+    for tag in "script", "style":
+        (inline,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        hashes[tag] = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    policy = {
+        "default-src": "'none'",
+        "script-src": f"'sha256-{hashes['script']}'",
+        "style-src": f"'sha256-{hashes['style']}'",
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return page, "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
+# --- around every request ---------------------------------------------------------------------------------
+
+
+def _answer_errors_as_json(app: FastAPI) -> None:
+    def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse({"Success": False, "Error": message}, status, headers)
+
+    @app.exception_handler(AnyHTTPException)
+    async def expected(request: Request, error: AnyHTTPException) -> JSONResponse:
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"there is no {request.url.path}; see /openapi.json"
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            message = f"{request.method} does not go with {request.url.path}; allowed: {allowed}"
+        return failure(error.status_code, message, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return failure(400, "the client went away")  # for the log: nobody receives it
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> JSONResponse:
+        return failure(500, "an error in the server; its log says more")
+
+
+def _limited(app: ASGIApp) -> ASGIApp:
+    """Refuse a body that is too long or too slow while it arrives, before anything is kept of it."""
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        announced = int(headers.get("content-length", "0"))
+        until = asyncio.get_running_loop().time() + BODY_SECONDS
+        received, whole = 0, announced == 0 and "transfer-encoding" not in headers
+
+        async def counted() -> Message:
+            nonlocal received, whole
+            if whole:
+                return await receive()
+            if announced > MAX_BODY:
+                raise HTTPException(413, f"too large: a body of {announced:,} bytes; allowed: {MAX_BODY:,}")
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS} seconds") from None
+            received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if received > MAX_BODY:
+                raise HTTPException(413, f"too large: a body of more than {MAX_BODY:,} bytes")
+            return message
+
+        async def closed(message: Message) -> None:
+            if message["type"] == "http.response.start" and not whole:  # else its rest would have to be received
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await app(scope, counted, closed)
+
+    return limited
+
+
+def _observed(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
+    """Count and time every request, and write a line of JSON about it to stderr."""
+    requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
+    seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noted)
+        finally:
+            took = time.perf_counter() - start
+            # Not what a stranger may think up: each label lives in memory for ever.
+            path = scope["path"] if scope["path"] in known else "other"
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            requests.labels(method, path, status).inc()
+            seconds.labels(path).observe(took)
+            line = {
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "milliseconds": round(1000 * took, 1),
+            }
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                print(json.dumps(line), file=sys.stderr, flush=True)
+
+    return observed
+
+
+# --- the process ------------------------------------------------------------------------------------------
+
+
+def serve(model: Path, host: str, port: int, workers: int) -> None:
+    """Answer until SIGINT or SIGTERM; say on stdout where, and with which network.
+
+    Parameters
+    ----------
+    model : Path
+        A ``.tflite`` network.
+    host, port : str, int
+        Where to listen; port 0 takes any free one.
+    workers : int
+        Processes.
+
+    Raises
+    ------
+    ModelError, ServingError
+        If the network cannot be used, or the address cannot be listened on.
+    """
+    # uvicorn stops gracefully on SIGTERM, then raises it again: what was meant to end has ended well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    app = create_app(model) if workers == 1 else f"{__name__}:app_of_a_worker"
+    if workers > 1:
+        inference.load(model)  # complain here, once
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        factory=workers > 1,
+        workers=workers,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    facts = about(model)
+    trained = f" ({facts['network']}, trained on {facts['trained on']})" if "trained on" in facts else ""
+    print(
+        f"open {_address(host, listener.getsockname()[1])} - network: {facts['run']}{trained}. Ctrl-C ends it.", flush=True
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        if workers == 1:
+            uvicorn.Server(config).run(sockets=[listener])
+        else:
+            with _shared_metrics():
+                os.environ[_MODEL] = str(model.resolve())
+                Multiprocess(config, sockets=[listener]).run()
+
+
+def app_of_a_worker() -> FastAPI:
+    """Make the application in a worker process that `serve` started."""
+    return create_app(Path(os.environ[_MODEL]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        # strerror holds the address once more, except where a name was not found (a negative number).
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise ServingError(f"cannot listen on {_address(host, port)}: {why}; choose another --port or --host") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    shown = "localhost" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - those mean every address
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="mnist-metrics-") as folder:
+        os.environ[_METRICS] = folder
+        yield
