@@ -19,7 +19,7 @@ run: $(READY)  ## train the default network and record the run in results/ (ARGS
 	$(VENV)/bin/mnist train $(ARGS)
 
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
-	$(VENV)/bin/python -m pytest -m "not mnist and not root" $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser" $(ARGS)
 
 lint: $(READY)  ## check style, types and the layers
 	$(VENV)/bin/ruff check .

@@ -514,8 +514,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        # strerror holds the address once more, except where a name was not found (a negative number).
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        why = str(error.strerror).partition(" (while")[0]  # it would tell the address once more
         raise ServingError(f"cannot listen on {_address(host, port)}: {why}; choose another --port or --host") from None
     listener.set_inheritable(True)
     return listener
