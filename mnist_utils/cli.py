@@ -441,7 +441,9 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
-    model: Annotated[str | None, typer.Option(help="a run, or a .tflite file", show_default="the reference run")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="a run, or a .tflite or .keras file", show_default="the reference run")
+    ] = None,
     results: _Results = None,
 ) -> None:
     """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""

@@ -131,7 +131,7 @@ def create_app(model: Path) -> FastAPI:
     Parameters
     ----------
     model : Path
-        A ``.tflite`` network; loaded once, here.
+        A ``.tflite`` or ``.keras`` network; loaded once, here.
 
     Raises
     ------
@@ -464,7 +464,7 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
     Parameters
     ----------
     model : Path
-        A ``.tflite`` network.
+        A ``.tflite`` or ``.keras`` network.
     host, port : str, int
         Where to listen; port 0 takes any free one.
     workers : int
