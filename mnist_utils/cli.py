@@ -442,7 +442,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
     model: Annotated[
-        str | None, typer.Option(help="a run, or a .tflite or .keras file", show_default="the reference run")
+        str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")
     ] = None,
     results: _Results = None,
 ) -> None:
