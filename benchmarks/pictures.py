@@ -1,6 +1,8 @@
-"""How many of MNIST's test digits are answered right after being turned into pictures as people bring them.
+"""How many of MNIST's digits are answered right after being turned into pictures as people bring them.
 
-MNIST_DATA_DIR=... python -m benchmarks.pictures [--n 1000] [--model RUN] [--failures sheet.png]
+MNIST_DATA_DIR=... python -m benchmarks.pictures [--n 1000] [--test] [--model RUN] [--failures sheet.png]
+
+The digits are validation images, on which the reader may be tuned; with --test they are test images, for the record.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ SEED = 0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--n", type=int, default=1000, help="test digits for each kind")
+    parser.add_argument("--n", type=int, default=1000, help="digits for each kind")
+    parser.add_argument("--test", action="store_true", help="take test images in place of validation images")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--model", help="a run, or a .tflite file [default: the reference run]")
     parser.add_argument(
@@ -32,10 +35,12 @@ def main() -> None:
     path = runs.model_path(options.model, runs.results_dir())
     predict = inference.load(path)
     dataset = load_dataset("mnist")
-    chosen = np.random.default_rng(SEED).permutation(len(dataset.x_test))[: options.n]
-    digits, labels = dataset.x_test[chosen], dataset.y_test[chosen]
+    x, y = (dataset.x_test, dataset.y_test) if options.test else (dataset.x_validation, dataset.y_validation)
+    chosen = np.random.default_rng(SEED).permutation(len(x))[: options.n]
+    digits, labels = x[chosen], y[chosen]
     plain = predict(digits).argmax(axis=1) == labels
-    print(f"network {path.parent.name}, {len(digits):,} MNIST test digits a kind, seed {SEED}")
+    part = "test" if options.test else "validation"
+    print(f"network {path.parent.name}, {len(digits):,} MNIST {part} digits a kind, seed {SEED}")
     print(f"{'without the reader':20} {plain.mean():7.2%}")
     shares, sheet = [], []
     for kind in options.kinds:
