@@ -39,6 +39,7 @@ _Results = Annotated[
     Path | None,
     typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
 ]
+_Model = Annotated[str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")]
 _Json = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
 
 
@@ -210,9 +211,7 @@ def predict(
         list[str] | None,
         typer.Argument(help="pictures of one digit each: files, folders, patterns, - for standard input (or set IMG_PATH)"),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")
-    ] = None,
+    model: _Model = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
     explain: Annotated[bool, typer.Option("--explain", help="draw how each was read, into NAME.steps.png here")] = False,
     results: _Results = None,
@@ -228,7 +227,8 @@ def predict(
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = runs.model_path(model, runs.results_dir(results))
     network = inference.load(path)
-    temperature = runs.temperature(path)
+    run = runs.run_of(path)
+    temperature = run.metrics.get("temperature", 1.0) if run else 1.0
     answers = [
         _answer(picture, network, temperature, polarity, explain)  # type: ignore[arg-type]
         for image in images
@@ -237,7 +237,8 @@ def predict(
     if as_json:
         print(json.dumps(answers))
     else:
-        _print_answers(answers, path)
+        trained = f", trained on {run.config['dataset']['name']}" if run else ""
+        _print_answers(answers, f"{path}{trained}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(1)
 
@@ -293,13 +294,13 @@ def _explain(name: str, reading: Reading) -> None:
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
+def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=Text(f"network: {model}{_trained_on(model)}"), caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(caption=Text(f"network: {network}"), caption_justify="left", box=SIMPLE_HEAD)
     for column in "picture", "digit", "probability", "next", "read as":
         table.add_column(column, overflow="fold")
     for answer in answers:
@@ -312,15 +313,6 @@ def _print_answers(answers: list[dict[str, Any]], model: Path) -> None:
     for answer in answers:
         if "error" in answer:
             print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
-
-
-def _trained_on(model: Path) -> str:
-    from mnist_utils import runs
-
-    try:
-        return f", trained on {runs.read(model.parent, model.parent.parent).config['dataset']['name']}"
-    except runs.RunError:
-        return ""  # a network without a run
 
 
 @app.command("runs")
@@ -415,18 +407,18 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
     if found.config["dataset"]["note"]:
         print(f"note: {found.config['dataset']['note']}")
     files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
-    figures = runs.draw(found)  # before anything may fail for want of a display
     os.environ.setdefault("MPLBACKEND", "macosx" if sys.platform == "darwin" else "TkAgg")
     try:
         import matplotlib.pyplot as plt
 
         plt.switch_backend(os.environ["MPLBACKEND"])
-        figures = runs.draw(found, new_figure=plt.figure)
-        shown = all(figure.canvas.required_interactive_framework for figure in figures.values())
-        reason = f"matplotlib's backend {plt.get_backend()} has none"
-    except Exception as error:  # ImportError, ValueError, TclError: each backend has its own way to find no display
-        shown = False
+    except (ImportError, ValueError) as error:  # no display, no such backend, no toolkit for it
         reason = "there is no display" if "headless" in str(error) else str(error).partition("\n")[0]
+        figures = {}
+    else:
+        reason = f"matplotlib's backend {plt.get_backend()} has none"
+        figures = runs.draw(found, new_figure=plt.figure)
+    shown = figures and all(figure.canvas.required_interactive_framework for figure in figures.values())
     if not shown:
         print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))
         return
@@ -441,9 +433,7 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
-    model: Annotated[
-        str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")
-    ] = None,
+    model: _Model = None,
     results: _Results = None,
 ) -> None:
     """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""

@@ -200,12 +200,16 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Lay a transparent picture over white; over black, if it would vanish on white."""
-    over = [
-        Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("L") for ground in ("white", "black")
-    ]
-    spread = [high - low for low, high in (picture.getextrema() for picture in over)]  # type: ignore[operator]
-    vanishes = spread[0] < 255 * _LEAST_CONTRAST < spread[1]
-    return Image.alpha_composite(Image.new("RGBA", image.size, "black" if vanishes else "white"), image)
+    white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if _spread(white) >= 255 * _LEAST_CONTRAST:
+        return white
+    black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return black if _spread(black) > 255 * _LEAST_CONTRAST else white
+
+
+def _spread(image: Image.Image) -> float:
+    low, high = image.convert("L").getextrema()
+    return high - low  # type: ignore[operator]
 
 
 def _content(path: Path) -> bytes:
@@ -239,6 +243,8 @@ def _inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
     different = np.linalg.norm(colour - np.median(_edge(colour), axis=0), axis=2) > 0.35
     parts, _ = ndimage.label(different, structure=np.ones((3, 3)))
     for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
+        if rows.stop - rows.start < height / 2 or columns.stop - columns.start < width / 2:
+            continue  # noise has thousands of these
         part = parts[rows, columns] == number
         # The first and last lines that are mostly filled: ticks may stick out of the axes of a plot.
         sides = [np.flatnonzero(part.mean(axis=axis) > 0.75) for axis in (1, 0)]

@@ -99,18 +99,16 @@ def read(run: str | Path, results: Path) -> Run:
 
 
 def _json(path: Path, *keys: str) -> dict[str, Any]:
+    content: dict[str, Any] = {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in keys if key not in content]
+        problem = f" lacks {missing[0]}" if missing else ""
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"run {path.parent.name} is damaged: {path}: {error}. Delete its folder, or bring the file back"
-        ) from None
-    if missing:
-        raise RunError(
-            f"run {path.parent.name} is damaged: {path} lacks {missing[0]}. Delete its folder, or bring the file back"
-        )
-    return dict(content)
+        problem = f": {error}"
+    if problem:
+        raise RunError(f"run {path.parent.name} is damaged: {path}{problem}. Delete its folder, or bring the file back")
+    return content
 
 
 def is_whole(folder: Path) -> bool:
@@ -164,12 +162,12 @@ def model_path(model: str | None, results: Path) -> Path:
     return run.path / "model.tflite"
 
 
-def temperature(model: Path) -> float:
-    """Return the temperature of the run that a network's file belongs to; 1 where it belongs to none or has none."""
+def run_of(model: Path) -> Run | None:
+    """Return the run that a network's file belongs to, if it lies in the folder of one that can be read."""
     try:
-        return float(json.loads((model.parent / "metrics.json").read_text(encoding="utf-8")).get("temperature", 1))
-    except (OSError, ValueError):
-        return 1.0
+        return read(model.parent, model.parent.parent)
+    except RunError:
+        return None
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -354,7 +352,7 @@ def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[st
 
     new_figure = new_figure or Figure
     config, dataset = run.config["config"], run.config["dataset"]["name"]
-    metrics = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
+    metrics = run.metrics or _json(run.path / "metrics.json", "validation", "test")  # a run draws before it is whole
     test, validation = metrics["test"], metrics["validation"]
     low, high = test["accuracy_interval"]
     what = f"{config['model']} on {dataset}, seed {config['seed']}"

@@ -244,10 +244,9 @@ def create_app(model: Path) -> FastAPI:
 def about(model: Path) -> dict[str, str]:
     """Say in words for people what a network is: its run, its architecture, the data it was trained on."""
     facts = {"version": __version__}
-    try:
-        run = runs.read(model.parent, model.parent.parent)
-    except runs.RunError:
-        return facts | {"run": model.name}  # a network without a run
+    run = runs.run_of(model)
+    if run is None:
+        return facts | {"run": model.name}
     return facts | {
         "run": run.name,
         "network": str(run.config["config"].get("model", "?")),
