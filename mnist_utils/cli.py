@@ -442,6 +442,24 @@ def serve(
     serving.serve(runs.model_path(model, runs.results_dir(results)), host, port, workers)
 
 
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="a run's name or folder")],
+    kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert")] = "saved_model",
+    output: Annotated[Path, typer.Option(help="folder of all exported networks")] = Path("exported"),
+    name: Annotated[str, typer.Option(help="what clients ask for")] = "mnist",
+    version: Annotated[int | None, typer.Option(help="whole number from 1", show_default="the next free one")] = None,
+    results: _Results = None,
+) -> None:
+    """Write a run's network for TF-Serving, Triton or KServe, and compare its answers with Keras's."""
+    from mnist_utils import runs
+    from mnist_utils.export import TOLERANCE, export
+
+    found = runs.read(run, runs.results_dir(results))
+    folder, difference = export(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
+    print(f"{folder}: answers as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")
+
+
 def main() -> None:
     """Run the command line; turn what a person can mend into a message and a status."""
     try:

@@ -66,7 +66,14 @@ def load(path: Path) -> Predict:
     return predict
 
 
-def _load_keras(path: Path) -> Predict:
+def load_keras(path: Path) -> Any:
+    """Load a ``.keras`` file as the keras.Model that it is, with safe_mode only.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
+    """
     import keras
 
     try:
@@ -75,6 +82,12 @@ def _load_keras(path: Path) -> Predict:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{path} cannot be loaded with safe_mode, which refuses code in a file: {reason}") from None
     _check_shapes(path, model.input_shape, model.output_shape)
+    return model
+
+
+def _load_keras(path: Path) -> Predict:
+    model = load_keras(path)
+    import keras
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         batch = np.asarray(images, np.float32)[..., None]
