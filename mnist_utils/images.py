@@ -7,13 +7,12 @@ import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from mnist_utils import MnistError
 from mnist_utils.data import Images, place
@@ -45,13 +44,20 @@ ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be
 
 
 class ImageError(MnistError):
-    """A picture that cannot be decoded, is too large, or shows no digit. Its text begins with its kind."""
+    """A picture that cannot be decoded, is too large, or shows no digit.
 
-    @property
-    def kind(self) -> ErrorKind:
-        """What is wrong, for a program to act on."""
-        kinds: tuple[ErrorKind, ...] = get_args(ErrorKind)
-        return next((kind for kind in kinds if str(self).startswith(kind)), "cannot be decoded")
+    Attributes
+    ----------
+    kind : ErrorKind
+        What is wrong, for a program to act on; its text begins with it.
+    """
+
+    def __init__(self, kind: ErrorKind, why: str) -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     kept = _strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
     if max(np.ptp(rows), np.ptp(columns)) < _LEAST_SIDE:
-        raise ImageError(f"no digit: nothing larger than {_LEAST_SIDE} pixels stands out")
+        raise ImageError("no digit", f"nothing larger than {_LEAST_SIDE} pixels stands out")
     digit = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     widened, stroke = _widen(digit)
     height, width = colour.shape[:2]
@@ -151,7 +157,7 @@ def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
 
 def _check_contrast(contrast: float) -> None:
     if not contrast >= _LEAST_CONTRAST:
-        raise ImageError(f"no digit: paper and ink differ by {contrast:.0%} of the way from black to white")
+        raise ImageError("no digit", f"paper and ink differ by {contrast:.0%} of the way from black to white")
 
 
 # --- decoding ---------------------------------------------------------------------------------------------
@@ -162,19 +168,19 @@ def _decode(picture: Path | bytes) -> Floats:
     try:
         content = picture if isinstance(picture, bytes) else _content(picture)
         if len(content) > MAX_BYTES:
-            raise ImageError(f"too large: more than {MAX_BYTES:,} bytes")
+            raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
         with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels")
+            raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
         image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
         image.load()
     except Image.DecompressionBombError:
-        raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
+        raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise ImageError(f"not a picture that can be read; known are {', '.join(FORMATS)}") from None
+        raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(f"cannot be decoded: {error}") from None
+        raise ImageError("cannot be decoded", str(error)) from None
     image = _upright(image)
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bits: Pillow would clip them to 255
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
@@ -218,7 +224,7 @@ def _content(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
     except OSError as error:
         mend = ", and holds no picture" if path.is_dir() else ""
-        raise ImageError(f"cannot be opened: {error.strerror}{mend}") from None
+        raise ImageError("cannot be opened", f"{error.strerror}{mend}") from None
 
 
 # --- frames -----------------------------------------------------------------------------------------------
@@ -240,18 +246,20 @@ def _inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
     and shows something inside. A shadow touches the edge; the strokes of a digit are no rectangle.
     """
     height, width = colour.shape[:2]
-    different = np.linalg.norm(colour - np.median(_edge(colour), axis=0), axis=2) > 0.35
-    parts, _ = ndimage.label(different, structure=np.ones((3, 3)))
-    for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
-        if rows.stop - rows.start < height / 2 or columns.stop - columns.start < width / 2:
-            continue  # noise has thousands of these
-        part = parts[rows, columns] == number
+    different = _length(colour - np.median(_edge(colour), axis=0)) > 0.35
+    parts, boxes = _label(different)
+    # Noise has thousands of small ones.
+    for number in np.flatnonzero((boxes[:, cv2.CC_STAT_HEIGHT] >= height / 2) & (boxes[:, cv2.CC_STAT_WIDTH] >= width / 2)):
+        if number == 0:  # what is not different
+            continue
+        left, top, columns, rows = boxes[number, :4]
+        part = parts[top : top + rows, left : left + columns] == number
         # The first and last lines that are mostly filled: ticks may stick out of the axes of a plot.
         sides = [np.flatnonzero(part.mean(axis=axis) > 0.75) for axis in (1, 0)]
         if not all(len(side) > 1 and np.ptp(side) > 0.85 * length for side, length in zip(sides, part.shape, strict=True)):
             continue
-        top, bottom = rows.start + sides[0][0], rows.start + sides[0][-1] + 1
-        left, right = columns.start + sides[1][0], columns.start + sides[1][-1] + 1
+        top, bottom = top + sides[0][0], top + sides[0][-1] + 1
+        left, right = left + sides[1][0], left + sides[1][-1] + 1
         inside_picture = min(top, left, height - bottom, width - right) > 0
         if not inside_picture or bottom - top < height / 2 or right - left < width / 2:
             continue
@@ -282,18 +290,16 @@ def _grey(colour: Floats) -> Floats:
 
 def _ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     """Return the ink, 0 to 1, on paper of any colour and uneven light, and whether it is darker than the paper."""
-    sigma = max(colour.shape) / 400
-    blurred = ndimage.gaussian_filter(colour, (sigma, sigma, 0))
+    blurred = cv2.GaussianBlur(colour, (0, 0), max(colour.shape) / 400, borderType=cv2.BORDER_REFLECT)
     difference = blurred - _paper(blurred)
     lighter = _grey(difference)
     # Strokes stand out on one side, noise on both; the third power hears the few that stand out far.
     inverted = bool((lighter**3).sum() < 0) if polarity == "auto" else polarity == "dark-on-light"
-    strength = np.linalg.norm(difference, axis=2) / np.sqrt(3)
+    strength = _length(difference) / np.float32(np.sqrt(3))
     # What is clearly on the other side of the paper is a gleam or a shadow; ink may be just as light as coloured paper.
-    strength = np.where((lighter if inverted else -lighter) > 0.4 * strength, 0, strength)
+    strength[(lighter if inverted else -lighter) > 0.4 * strength] = 0
     _check_contrast(float(np.quantile(strength, 0.9999)))
-    threshold = float(threshold_otsu(strength))
-    return np.clip(strength / np.median(strength[strength > threshold]), 0, 1), inverted
+    return np.clip(strength / np.median(strength[_otsu(strength)]), 0, 1), inverted
 
 
 def _paper(colour: Floats) -> Floats:
@@ -303,8 +309,8 @@ def _paper(colour: Floats) -> Floats:
     digit is. Else the paper is the median of a wide surrounding, in which strokes are the minority.
     """
     even = np.median(_edge(colour), axis=0)
-    distance = np.linalg.norm(colour - even, axis=2)
-    ink = distance > threshold_otsu(distance)
+    distance = _length(colour - even)
+    ink = _otsu(distance)
     if not ink.any():
         return even
     between = ink.mean() * (1 - ink.mean()) * (distance[ink].mean() - distance[~ink].mean()) ** 2
@@ -313,34 +319,52 @@ def _paper(colour: Floats) -> Floats:
     height, width = colour.shape[:2]
     scale = 40 / max(height, width)
     size = max(2, round(scale * width)), max(2, round(scale * height))
-    channels = []
-    for channel in np.moveaxis(colour, 2, 0):
-        small = np.asarray(Image.fromarray(channel.astype(np.float32)).resize(size, Image.Resampling.BOX))
-        median = ndimage.median_filter(small, size=17, mode="reflect")
-        channels.append(np.asarray(Image.fromarray(median).resize((width, height), Image.Resampling.BILINEAR)))
-    return np.stack(channels, axis=2)
+    small = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+    around = cv2.copyMakeBorder(np.round(255 * small).astype(np.uint8), 8, 8, 8, 8, cv2.BORDER_REFLECT)
+    median = cv2.medianBlur(around, 17)[8:-8, 8:-8].astype(np.float32) / np.float32(255)
+    return cv2.resize(median, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _length(vectors: Floats) -> Floats:
+    """Return the Euclidean length along the last axis."""
+    return np.sqrt(np.einsum("ijk,ijk->ij", vectors, vectors))
+
+
+def _otsu(values: Floats) -> NDArray[np.bool_]:
+    """Tell the upper of two groups of values from the lower (Otsu 1979)."""
+    scaled = cv2.normalize(values, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    threshold, _ = cv2.threshold(scaled, 0, 255, cv2.THRESH_OTSU)
+    return scaled > threshold
+
+
+def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Give each connected part a number from 1, diagonal neighbours connected; return them and OpenCV's facts on each."""
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return parts, boxes
 
 
 def _strokes(ink: Floats) -> Floats:
     """Keep the strokes without specks; the rest becomes paper."""
-    parts, count = ndimage.label(ink > 0.5, structure=np.ones((3, 3)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    sizes[0] = 0
+    parts, boxes = _label(ink > 0.5)
+    sizes = boxes[:, cv2.CC_STAT_AREA].copy()
+    sizes[0] = 0  # the paper
     large = np.flatnonzero(sizes >= 0.1 * max(sizes.max(), 1))
     if len(large) > _MOST_PARTS:
-        raise ImageError(f"no digit: {len(large)} pieces of the same size stand out, as in noise or a text")
+        raise ImageError("no digit", f"{len(large)} pieces of the same size stand out, as in noise or a text")
     kept = np.isin(parts, large)
     # The soft edge of a stroke belongs to it.
-    return np.where(ndimage.binary_dilation(kept, iterations=2), ink, 0.0)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return np.where(cv2.dilate(kept.astype(np.uint8), cross, iterations=2) > 0, ink, np.float32(0))
 
 
 def _widen(digit: Floats) -> tuple[Floats, float]:
     """Widen strokes so thin that they would fade in 20x20 pixels; return them and their width before."""
     side = max(digit.shape)
-    inside = ndimage.distance_transform_edt(np.pad(digit > 0.5, 1))
+    inside = cv2.distanceTransform(np.pad(digit > 0.5, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     width = 4 * float(inside[inside > 0].mean())  # across a bar, the distance to its edge is a quarter on average
     if width / side >= _THIN:
         return digit, width / side
     radius = max(1, round((_PEN * side - width) / 2))
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return ndimage.grey_dilation(np.pad(digit, radius), footprint=x**2 + y**2 <= radius**2), width / side
+    disk = (x**2 + y**2 <= radius**2).astype(np.uint8)
+    return cv2.dilate(np.pad(digit, radius), disk), width / side
