@@ -1,12 +1,15 @@
-"""Pictures as people bring them, made from a 28x28 digit: for the tests and for benchmarks/pictures.py.
+"""Pictures as people bring them, made from a 28x28 digit: for the tests, for benchmarks/pictures.py, and to try things on.
 
 Each kind is a function from a digit (uint8, white on black) and a random generator to a file's content.
+`python -m tests.pictures FOLDER` writes one of each kind, made from the embedded digits.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,3 +194,19 @@ KINDS: dict[str, Callable[[Digit, np.random.Generator], bytes]] = {
         tiny_in_a_corner, touching_the_border, thin_pen, thick_marker,
     )
 }  # fmt: skip
+
+
+def main() -> None:
+    from mnist_utils.data import load_dataset
+
+    folder, random, digits = Path(sys.argv[1]), np.random.default_rng(0), load_dataset("digits")
+    folder.mkdir(parents=True, exist_ok=True)
+    suffixes = {b"\x89PNG": "png", b"\xff\xd8": "jpg"}
+    for (name, make), digit, label in zip(KINDS.items(), digits.x_test, digits.y_test, strict=False):
+        content = make(digit, random)
+        suffix = next(suffix for start, suffix in suffixes.items() if content.startswith(start))
+        (folder / f"{label}_{name}.{suffix}").write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
