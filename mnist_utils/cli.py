@@ -302,14 +302,16 @@ def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
 
     table = Table(caption=Text(f"network: {network}"), caption_justify="left", box=SIMPLE_HEAD)
     short = max(len(answer["path"]) for answer in answers) <= 44  # half of a narrow terminal: let the others fold
-    for column in "picture", "digit", "probability", "next", "read as":
+    for column in "picture", "digit", "probability", "next", "ink":
         table.add_column(
             column, overflow="fold", no_wrap=column in ("digit", "probability") or (short and column == "picture")
         )
     for answer in answers:
         if "error" not in answer:
-            others = ", ".join(f"{digit} ({share:.1%})" for digit, share in answer["top"][1:] if share >= 0.001)
-            seen = "dark on light" if answer["reading"]["inverted"] else "light on dark"
+            others = ", ".join(
+                f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in answer["top"][1:] if share >= 0.001
+            )
+            seen = "dark" if answer["reading"]["inverted"] else "light"
             table.add_row(Text(answer["path"]), str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
     if table.row_count:
         Console().print(table)
