@@ -14,40 +14,33 @@ import socket
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, Field
-from starlette.datastructures import Headers, MutableHeaders, UploadFile
-from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import UploadFile
 from uvicorn.supervisors import Multiprocess
 
-from mnist_utils import MnistError, __version__, images, inference, runs
+from mnist_utils import MnistError, __version__, images, inference, middleware, runs
 from mnist_utils.images import ImageError, Reading
 
-MAX_BODY = 64_000_000  # bytes of one request
 MAX_IMAGES = 16  # of one request to /predict
 MAX_INSTANCES = 1_000  # of one request to TF-Serving's address
 MAX_WAITING = 32  # requests being answered or waiting for it; the next is sent away
-BODY_SECONDS = 60  # for sending a request's body
 STOP_SECONDS = 8  # for answering what was accepted before the stop; `docker stop` kills after 10
 
 _MODEL = "MNIST_SERVE_MODEL"  # tells worker processes which network
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own name: where worker processes put their counts
 _STATUS = {"cannot be opened": 400, "cannot be decoded": 400, "too large": 413, "not a picture": 415, "no digit": 422}
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CURL = "curl -F image=@photo.jpg"
 T = TypeVar("T")
 
@@ -235,9 +228,9 @@ def create_app(model: Path) -> FastAPI:
         """Show the page to draw a digit on."""
         return HTMLResponse(page, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
 
-    _answer_errors_as_json(app)
-    app.add_middleware(_limited)
-    app.add_middleware(_observed, registry=registry, known={getattr(route, "path", "") for route in app.routes})
+    middleware.answer_errors_as_json(app)
+    app.add_middleware(middleware.limited)
+    app.add_middleware(middleware.observed, registry=registry, known={getattr(route, "path", "") for route in app.routes})
     return app
 
 
@@ -351,109 +344,6 @@ def _page() -> tuple[str, str]:
     return page, "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
-# --- around every request ---------------------------------------------------------------------------------
-
-
-def _answer_errors_as_json(app: FastAPI) -> None:
-    def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"Success": False, "Error": message}, status, headers)
-
-    @app.exception_handler(AnyHTTPException)
-    async def expected(request: Request, error: AnyHTTPException) -> JSONResponse:
-        message = str(error.detail)
-        if error.status_code == 404:
-            message = f"there is no {request.url.path}; see /openapi.json"
-        if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            message = f"{request.method} does not go with {request.url.path}; allowed: {allowed}"
-        return failure(error.status_code, message, error.headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
-        return failure(400, "the client went away")  # for the log: nobody receives it
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, __: Exception) -> JSONResponse:
-        return failure(500, "an error in the server; its log says more")
-
-
-def _limited(app: ASGIApp) -> ASGIApp:
-    """Refuse a body that is too long or too slow while it arrives, before anything is kept of it."""
-
-    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        announced = int(headers.get("content-length", "0"))
-        until = asyncio.get_running_loop().time() + BODY_SECONDS
-        received, whole = 0, announced == 0 and "transfer-encoding" not in headers
-
-        async def counted() -> Message:
-            nonlocal received, whole
-            if whole:
-                return await receive()
-            if announced > MAX_BODY:
-                raise HTTPException(413, f"too large: a body of {announced:,} bytes; allowed: {MAX_BODY:,}")
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError:
-                raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS} seconds") from None
-            received += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if received > MAX_BODY:
-                raise HTTPException(413, f"too large: a body of more than {MAX_BODY:,} bytes")
-            return message
-
-        async def closed(message: Message) -> None:
-            if message["type"] == "http.response.start" and not whole:  # else its rest would have to be received
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        await app(scope, counted, closed)
-
-    return limited
-
-
-def _observed(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
-    """Count and time every request, and write a line of JSON about it to stderr."""
-    requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
-    seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)
-
-    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 500
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await app(scope, receive, noted)
-        finally:
-            took = time.perf_counter() - start
-            # Not what a stranger may think up: each label lives in memory for ever.
-            path = scope["path"] if scope["path"] in known else "other"
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            requests.labels(method, path, status).inc()
-            seconds.labels(path).observe(took)
-            line = {
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "milliseconds": round(1000 * took, 1),
-            }
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                print(json.dumps(line), file=sys.stderr, flush=True)
-
-    return observed
-
-
 # --- the process ------------------------------------------------------------------------------------------
 
 
@@ -483,6 +373,7 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
     config = uvicorn.Config(
         app,
         factory=workers > 1,
+        http=cast(type[asyncio.Protocol], middleware.http_connection),
         workers=workers,
         log_config=None,
         log_level="warning",
@@ -516,6 +407,8 @@ def _listen(host: str, port: int) -> socket.socket:
         why = str(error.strerror).partition(" (while")[0]  # it would tell the address once more
         raise ServingError(f"cannot listen on {_address(host, port)}: {why}; choose another --port or --host") from None
     listener.set_inheritable(True)
+    # asyncio does so only for sockets that name their protocol; else the answer's second packet waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+pytest.register_assert_rewrite("tests.asking")
 
 REAL_MNIST = os.environ.get("MNIST_DATA_DIR", "")
 _NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
@@ -30,3 +37,27 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def real_mnist() -> Path:
     assert REAL_MNIST, "set MNIST_DATA_DIR to a folder with the real MNIST"
     return Path(REAL_MNIST).resolve()
+
+
+@pytest.fixture
+def client() -> TestClient:
+    """Ask a server of its own in this process."""
+    from fastapi.testclient import TestClient
+
+    from mnist_utils import serving
+    from tests.asking import MODEL
+
+    return TestClient(serving.create_app(MODEL))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[int, int]]:
+    """Run a server in a process: its port, its process."""
+    from tests.asking import start
+
+    process, port = start()
+    try:
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import signal
@@ -11,42 +10,18 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mnist_utils import images, inference, serving
 from mnist_utils.data import load_dataset
+from tests.asking import BLACK_ON_WHITE, MODEL, WHITE_ON_BLACK, ask, failed, files, form, start
 from tests.test_images import packed, seven
-
-REFERENCE = Path(__file__).parent.parent / "results" / "reference"
-MODEL = REFERENCE / "model.tflite"
-BLACK_ON_WHITE, WHITE_ON_BLACK = packed(seven()), packed(ImageOps.invert(seven()))
-
-
-@pytest.fixture
-def client() -> TestClient:
-    return TestClient(serving.create_app(MODEL))
-
-
-def files(*contents: bytes, field: str = "image") -> list[tuple[str, tuple[str, bytes]]]:
-    return [(field, (f"{n}.png", content)) for n, content in enumerate(contents, start=1)]
-
-
-def failed(response: Any, status: int, message: str) -> None:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    content = response.json()
-    assert content.keys() == {"Success", "Error"}
-    assert content["Success"] is False
-    assert message in content["Error"]
-
 
 # --- answers ---
 
@@ -129,15 +104,6 @@ def test_metrics_count_what_was_asked_and_answered(client: TestClient) -> None:
         assert line in lines
 
 
-def test_each_request_is_a_line_of_json_on_stderr(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
-    client.get("/healthz")
-    client.get('/a"b%0A')
-    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert first.pop("milliseconds") >= 0
-    assert first == {"method": "GET", "path": "/healthz", "status": 200}
-    assert (second["path"], second["status"]) == ('/a"b\n', 404)
-
-
 # --- errors; after each, the next request is answered ---
 
 HUGE = BLACK_ON_WHITE[:16] + struct.pack(">II", 50_000, 50_000) + bytes.fromhex("0800000000")
@@ -195,20 +161,6 @@ def test_bad_instances(client: TestClient, body: bytes, status: int, message: st
     failed(client.post("/v1/models/mnist:predict", content=body), status, message)
 
 
-def test_wrong_methods_and_addresses(client: TestClient) -> None:
-    response = client.get("/predict")
-    failed(response, 405, "GET does not go with /predict; allowed: POST")
-    assert response.headers["allow"] == "POST"
-    failed(client.post("/healthz"), 405, "allowed: GET")
-    failed(client.get("/nosuch"), 404, "there is no /nosuch")
-
-
-def test_an_error_of_ours_is_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_utils.images.read", lambda _: 1 / 0)
-    client = TestClient(serving.create_app(MODEL), raise_server_exceptions=False)
-    failed(client.post("/predict", files=files(BLACK_ON_WHITE)), 500, "an error in the server")
-
-
 def test_who_comes_while_all_places_are_taken_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
     read = images.read
@@ -237,73 +189,11 @@ def test_who_comes_while_all_places_are_taken_is_sent_away(monkeypatch: pytest.M
 # --- a real process ---
 
 
-def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
-    command = [sys.executable, "-m", "mnist_utils.cli", "serve", "--results", str(REFERENCE.parent), "--port", "0"]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    line = process.stdout.readline()
-    assert line.endswith(" - network: reference (fast, trained on mnist). Ctrl-C ends it.\n"), process.communicate()[1]
-    return process, int(line.split()[1].rpartition(":")[2])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[int, int]]:
-    """Run a server: its port, its process."""
-    process, port = start()
-    try:
-        yield port, process.pid
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ask(port: int, request: bytes) -> tuple[int, bytes]:
-    """Send bytes, receive the status and all that comes until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(request)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    return int(answer.split()[1]), answer
-
-
-def form(picture: bytes) -> bytes:
-    body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + picture + b"\r\n--x--\r\n"
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-    return head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body
-
-
-def memory(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-
-
-def test_a_body_of_200_megabytes_is_refused_without_being_kept(server: tuple[int, int]) -> None:
-    port, pid = server
-    before, sent = memory(pid), 0
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-        )
-        part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        connection.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-        chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
-        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 - which of the chunks it is depends
-            for _ in range(200):
-                connection.sendall(chunk)
-                sent += len(chunk)
-        answer = connection.recv(65536)
-    assert sent < 80_000_000
-    assert b" 413 " in answer.splitlines()[0]
-    assert b"too large: a body of more than 64,000,000 bytes" in answer
-    assert memory(pid) - before < 30_000, "kB"
-    assert ask(port, form(BLACK_ON_WHITE))[0] == 200
-
-
-def test_an_announced_body_is_refused_before_it_is_sent(server: tuple[int, int]) -> None:
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\nExpect: 100-continue\r\n"
-    status, answer = ask(server[0], head + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n")
-    assert status == 413
-    assert b"100 Continue" not in answer
+def test_answers_are_sent_at_once() -> None:
+    with serving._listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:  # without it, each answer on a kept connection takes 40 ms more
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_whoever_goes_away_in_the_middle_or_speaks_no_http_disturbs_nobody(server: tuple[int, int]) -> None:
@@ -311,24 +201,6 @@ def test_whoever_goes_away_in_the_middle_or_speaks_no_http_disturbs_nobody(serve
         with socket.create_connection(("127.0.0.1", server[0])) as connection:
             connection.sendall(words)
     assert ask(server[0], form(BLACK_ON_WHITE))[0] == 200
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "BODY_SECONDS", 0.2)
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1"}
-    headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"100")]
-    asyncio.run(serving.create_app(MODEL)({**scope, "headers": headers}, receive, send))
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
-    assert json.loads(sent[1]["body"])["Success"] is False
 
 
 def test_sigterm_answers_what_was_accepted_and_ends_with_0() -> None:

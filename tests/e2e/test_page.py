@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.asking import start
 from tests.test_images import packed, seven
-from tests.test_serving import start
 
 pytestmark = pytest.mark.browser
 Points = list[tuple[float, float]]

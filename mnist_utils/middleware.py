@@ -1,0 +1,152 @@
+"""What the HTTP server does around every request: limits, time-outs, counts, a line of the log, errors as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+MAX_BODY = 64_000_000  # bytes of one request
+BODY_SECONDS = 60  # for sending a request's body
+HEADER_SECONDS = 10  # for sending its header, at least; at most twice as many
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def answer_errors_as_json(app: FastAPI) -> None:
+    """Give every error the same form: ``{"Success": false, "Error": "..."}``."""
+
+    def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse({"Success": False, "Error": message}, status, headers)
+
+    @app.exception_handler(AnyHTTPException)
+    async def expected(request: Request, error: AnyHTTPException) -> JSONResponse:
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"there is no {request.url.path}; see /openapi.json"
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            message = f"{request.method} does not go with {request.url.path}; allowed: {allowed}"
+        return failure(error.status_code, message, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return failure(400, "the client went away")  # for the log: nobody receives it
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> JSONResponse:
+        return failure(500, "an error in the server; its log says more")
+
+
+def limited(app: ASGIApp) -> ASGIApp:
+    """Refuse a body that is too long or too slow while it arrives, before anything is kept of it."""
+
+    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        announced = int(headers.get("content-length", "0"))
+        until = asyncio.get_running_loop().time() + BODY_SECONDS
+        received, whole = 0, announced == 0 and "transfer-encoding" not in headers
+
+        async def counted() -> Message:
+            nonlocal received, whole
+            if whole:
+                return await receive()
+            if announced > MAX_BODY:
+                raise HTTPException(413, f"too large: a body of {announced:,} bytes; allowed: {MAX_BODY:,}")
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS} seconds") from None
+            received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if received > MAX_BODY:
+                raise HTTPException(413, f"too large: a body of more than {MAX_BODY:,} bytes")
+            return message
+
+        async def closed(message: Message) -> None:
+            if message["type"] == "http.response.start" and not whole:  # else its rest would have to be received
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await app(scope, counted, closed)
+
+    return limit
+
+
+def observed(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
+    """Count and time every request, and write a line of JSON about it to stderr."""
+    requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
+    seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)
+
+    async def observe(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noted)
+        finally:
+            took = time.perf_counter() - start
+            # Not what a stranger may think up: each label lives in memory for ever.
+            path = scope["path"] if scope["path"] in known else "other"
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            requests.labels(method, path, status).inc()
+            seconds.labels(path).observe(took)
+            line = {
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "milliseconds": round(1000 * took, 1),
+            }
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                print(json.dumps(line), file=sys.stderr, flush=True)
+
+    return observe
+
+
+def http_connection(**arguments: Any) -> asyncio.Protocol:
+    """Make uvicorn's protocol for a new connection, closed again when a request's header is too long in coming.
+
+    uvicorn has no such limit of its own; it calls what its setting ``http`` holds. A header is awaited from the
+    connection's start, and from its first byte after an answer; before that byte, uvicorn's keep-alive timer runs.
+    """
+    connection: Any = AutoHTTPProtocol(**arguments)
+    loop = asyncio.get_running_loop()
+    none_awaited = object()
+
+    def look(awaited_before: object) -> None:
+        if connection.transport.is_closing():
+            return
+        answered = connection.cycle is None or connection.cycle.response_complete
+        awaited = connection.cycle if answered and connection.timeout_keep_alive_task is None else none_awaited
+        if awaited is awaited_before is not none_awaited:  # the one after the same request as last time
+            connection.transport.close()
+        else:
+            loop.call_later(HEADER_SECONDS, look, awaited)
+
+    loop.call_later(HEADER_SECONDS, look, None)
+    return connection
