@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
@@ -165,6 +166,19 @@ def make_config(**given: Any) -> TrainConfig:
             else:
                 lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed(field)}")
         raise ConfigError("\n".join(lines)) from None
+
+
+def from_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the fields of `TrainConfig` from a notebook's parameters, in which "" and -1 mean "choose for me".
+
+    A parameter has one plain type, so that ``papermill -p epochs 3`` can set it; None is not a value of it.
+
+    Raises
+    ------
+    KeyError
+        If a field is not among `values`.
+    """
+    return {name: None if values[name] in ("", -1) else values[name] for name in TrainConfig.model_fields}
 
 
 def defaults(field: str) -> str:

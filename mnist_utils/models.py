@@ -6,12 +6,20 @@ scaling is its first layer, so that training and serving cannot differ.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 from keras import layers
 
 from mnist_utils import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# TensorFlow takes a notebook for a dialogue, and there tells of each file that it writes.
+logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
 
 def build(name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32") -> keras.Model:
@@ -38,6 +46,46 @@ def build(name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, p
         return _NETWORKS[name](conv_dropout, dense_dropout)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def layer_table(model: keras.Model) -> pd.DataFrame:
+    """List a network's layers in the order in which they are computed.
+
+    Returns
+    -------
+    DataFrame with the columns layer (number, from 0), kind (with what was chosen for it), reads (the numbers of the
+    layers whose output it takes), output shape (of one image) and parameters
+    """
+    import pandas as pd
+
+    numbers = {layer.name: i for i, layer in enumerate(model.layers)}
+    return pd.DataFrame(
+        {
+            "layer": i,
+            "kind": _kind(layer),
+            "reads": ", ".join(str(numbers[tensor._keras_history.operation.name]) for tensor in _inputs(layer)),
+            "output shape": " x ".join(str(side) for side in layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+        }
+        for i, layer in enumerate(model.layers)
+    )
+
+
+def _kind(layer: keras.Layer) -> str:
+    config, words = layer.get_config(), [type(layer).__name__]
+    if "kernel_size" in config:
+        words.append(" x ".join(str(side) for side in config["kernel_size"]))
+    if config.get("rate") is not None:
+        words.append(f"{config['rate']:g}")
+    if config.get("activation") not in (None, "linear"):
+        words.append(config["activation"])
+    return " ".join(words)
+
+
+def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
+    if isinstance(layer, layers.InputLayer):
+        return []
+    return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
 def _input() -> keras.KerasTensor:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
+    from mnist_utils.ablations import Effect
     from mnist_utils.images import Reading
 
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
@@ -54,6 +55,73 @@ def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None 
     figure, axes = _pair(figure, (10, 4))
     accuracy_curves(history, ax=axes[0])
     loss_curves(history, ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def paired_values(effect: Effect, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw what each seed gave with one variant and with the other, a line a seed.
+
+    Parameters
+    ----------
+    effect : Effect
+        See `ablations.compare`. Accuracies are drawn in per cent, times in seconds.
+    """
+    ax = ax or plt.subplots(layout="constrained")[1]
+    for pair in zip(effect.values_a, effect.values_b, strict=True):
+        ax.plot([0, 1], pair, color="0.6", linewidth=1, zorder=1)
+    for x, values, colour, marker in (0, effect.values_a, _TRAINING, "o"), (1, effect.values_b, _VALIDATION, "s"):
+        ax.scatter([x] * effect.n, values, color=colour, marker=marker, zorder=2)
+    ax.set_xticks([0, 1], [effect.a, effect.b])
+    ax.set_xlim(-0.4, 1.4)
+    if effect.is_ratio:
+        ax.set_ylim(bottom=0)
+    else:
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    ax.set(ylabel="seconds" if effect.is_ratio else "accuracy", title=title or f"Each line is a {effect.pairs}")
+    ax.grid(alpha=0.3, axis="y")
+    return ax
+
+
+def paired_interval(effect: Effect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the line that the claim is about.
+
+    Parameters
+    ----------
+    effect : Effect
+        See `ablations.compare`.
+    threshold : float, optional
+        Where the claim begins to hold. Default: no effect.
+    """
+    ax = ax or plt.subplots(layout="constrained")[1]
+    neutral, scale = (1.0, 1.0) if effect.is_ratio else (0.0, 100.0)
+    low, mean, high = (scale * value for value in (effect.interval[0], effect.mean, effect.interval[1]))
+    ax.axvline(neutral, color="black", linewidth=1)
+    if threshold is not None:
+        ax.axvline(scale * threshold, color="black", linewidth=1, linestyle="--")
+    ax.scatter(
+        [scale * value for value in effect.effects],
+        [0.0] * effect.n,
+        facecolors="none",
+        edgecolors="0.4",
+        label=f"one {effect.pairs}",
+    )
+    ax.errorbar(
+        [mean], [1.0], xerr=[[mean - low], [high - mean]], fmt="D", color="black", capsize=5, label="mean, 95 % interval"
+    )
+    ax.set_yticks([0, 1], ["each pair", "mean and\n95 % interval"])
+    ax.set_ylim(-0.6, 1.6)
+    what = f"{effect.b} / {effect.a}" if effect.is_ratio else f"{effect.b} - {effect.a}, points of accuracy"
+    ax.set(xlabel=what, title=title or ("Ratio" if effect.is_ratio else "Difference"))
+    ax.grid(alpha=0.3, axis="x")
+    return ax
+
+
+def paired_effect(effect: Effect, *, title: str, threshold: float | None = None, figure: Figure | None = None) -> Figure:
+    """Draw a comparison of two variants: what each seed gave, and the difference with its interval."""
+    figure, axes = _pair(figure, (9, 3.2))
+    paired_values(effect, ax=axes[0])
+    paired_interval(effect, threshold=threshold, ax=axes[1])
     figure.suptitle(title)
     return figure
 

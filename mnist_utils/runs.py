@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from mnist_utils import ConfigError, MnistError, atomic
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from mnist_utils.config import TrainConfig
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"
 _INCOMPLETE = "incomplete"
+FILES = {  # of a whole run, with what each holds
+    "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
+    "history.csv": "accuracy and loss per epoch, training and validation",
+    "metrics.json": "accuracy with interval, log loss, calibration error, per-class table, confusion matrix",
+    "predictions.npz": "the probabilities for every test image, and the labels",
+    "model.keras": "the network for Keras; takes (n, 28, 28, 1) from 0 to 255, white on black",
+    "model.tflite": "the same for LiteRT, which answers without TensorFlow",
+    "figures/training_curves.png": "accuracy and loss, drawn",
+    "figures/confusion_matrix.png": "which digit was taken for which, drawn",
+}
 _PACKAGES = ("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn", "ai-edge-litert")
 
 
@@ -133,6 +144,26 @@ def list_runs(results: Path) -> list[Run]:
         return bool(run.incomplete), dataset != "mnist", dataset, -run.metrics.get("validation", {}).get("accuracy", 0)
 
     return sorted(found, key=order)
+
+
+def as_table(found: list[Run]) -> pd.DataFrame:
+    """Put whole runs into a table: run, data, network, epochs, seed, validation, 95 % interval, seconds of training."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "run": run.name,
+            "data": run.config["dataset"]["name"],
+            "network": run.config["config"]["model"],
+            "epochs": run.config["config"]["epochs"],
+            "seed": run.config["config"]["seed"],
+            "validation": f"{run.metrics['validation']['accuracy']:.2%}",
+            "95 % interval": "{:.2%} to {:.2%}".format(*run.metrics["validation"]["accuracy_interval"]),
+            "seconds": round(run.metrics["seconds"]["training"]),
+        }
+        for run in found
+        if not run.incomplete
+    )
 
 
 def model_path(model: str | None, results: Path) -> Path:

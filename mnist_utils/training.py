@@ -17,12 +17,11 @@ import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mnist_utils import MnistError, atomic, models
 from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset, Images, Labels, load_dataset
+from mnist_utils.progress import Show, shown
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
@@ -115,7 +114,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     run : Path
         An existing folder.
     progress : bool
-        Show a bar on stderr (a line an epoch where stderr is no terminal).
+        Show how far it is, see `progress.shown`.
 
     Raises
     ------
@@ -123,14 +122,15 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
     keras.utils.set_random_seed(config.seed)
-    model = _compiled(config, len(dataset.x_train))
+    model = compiled(config, len(dataset.x_train))
     state = _restore(run / CHECKPOINT, model)
     x_validation = dataset.x_validation[..., None]
-    console = Console(stderr=True, quiet=not progress, highlight=False)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
-    with _bar(console) as bar, ThreadPoolExecutor(1) as pool:  # the pool makes the next epoch's images meanwhile
-        done = len(state.history)
-        task = bar.add_task("", total=config.epochs, completed=done, numbers="")
+    done = len(state.history)
+    with (
+        shown(config.epochs, done, enabled=progress) as show,
+        ThreadPoolExecutor(1) as pool,  # makes the next epoch's images meanwhile
+    ):
         upcoming = pool.submit(prepare_epoch, done)
         for epoch in range(done, config.epochs):
             if _patience_is_over(config, state):
@@ -148,7 +148,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
                 initial_epoch=epoch,
                 validation_data=(x_validation, dataset.y_validation),
                 validation_batch_size=1000,
-                callbacks=[_show_steps(bar, task, epoch, config.epochs)],
+                callbacks=[_show_steps(show, epoch, config.epochs)],
                 verbose=0,
             )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
@@ -161,7 +161,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             if config.patience and (epoch == 0 or row["val_loss"] < _best_loss(state)):
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
             _keep(run / CHECKPOINT, model, state)
-            console.print(_line(state.history[-1], config.epochs), soft_wrap=True)
+            show(epoch + 1, line=_line(state.history[-1], config.epochs))
     if state.best_weights:
         model.set_weights(state.best_weights)
     final = models.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
@@ -211,7 +211,8 @@ def augment_affine(x: Images, random: np.random.Generator) -> Images:
     return moved
 
 
-def _compiled(config: TrainConfig, n: int) -> keras.Model:
+def compiled(config: TrainConfig, n: int) -> keras.Model:
+    """Build a network, with its optimiser, that is ready to be trained on `n` images an epoch."""
     model = models.build(
         config.model,
         conv_dropout=config.conv_dropout,
@@ -279,19 +280,10 @@ def _patience_is_over(config: TrainConfig, state: _State) -> bool:
 # --- progress ---------------------------------------------------------------------------------------------
 
 
-def _bar(console: Console) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _show_steps(bar: Progress, task: TaskID, epoch: int, epochs: int) -> keras.callbacks.Callback:
+def _show_steps(show: Show, epoch: int, epochs: int) -> keras.callbacks.Callback:
     def step_done(batch: int, logs: dict[str, float]) -> None:
-        bar.update(
-            task,
-            description=f"epoch {epoch + 1}/{epochs}",
-            completed=epoch + (batch + 1) / callback.params["steps"],
-            numbers=f"accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}",
-        )
+        done = epoch + (batch + 1) / callback.params["steps"]
+        show(done, f"epoch {epoch + 1}/{epochs}  accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}")
 
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=step_done)
     return callback

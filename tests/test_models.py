@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -22,6 +25,22 @@ def test_branched_is_the_network_described() -> None:
     branch = 9 * 32 * 64 + 64 + norm(64) + 9 * 64 * 256 + 256 + norm(256)
     dense = 25_088 * 1000 + 1000 + norm(1000) + 1000 * 500 + 500 + norm(500) + 500 * 10 + 10
     assert models.build("branched").count_params() == stem + 2 * branch + dense
+
+
+def test_layer_table_says_who_reads_whom() -> None:
+    rows: list[dict[Any, Any]] = models.layer_table(models.build("branched", conv_dropout=0.25)).to_dict("records")
+    assert sum(row["parameters"] for row in rows) == 25_935_934
+    assert [row["layer"] for row in rows] == list(range(len(rows)))
+    (joined,) = [row for row in rows if row["kind"] == "Concatenate"]
+    assert joined["output shape"] == "7 x 7 x 512"
+    assert [rows[int(number)]["kind"] for number in joined["reads"].split(", ")] == ["Dropout 0.25"] * 2
+    assert list(rows[0].values()) == [0, "InputLayer", "", "28 x 28 x 1", 0]
+    assert list(rows[2].values()) == [2, "Conv2D 3 x 3", "1", "28 x 28 x 32", 320]
+    assert rows[-1]["kind"] == "Dense softmax"
+
+
+def test_layer_table_does_not_depend_on_what_was_built_before() -> None:
+    assert models.layer_table(models.build("fast")).equals(models.layer_table(models.build("fast")))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,6 +87,10 @@ def test_each_dropout_drops_in_training_and_only_there(name: str, kind: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_no_layer_that_runs_code_on_load(name: str) -> None:
     assert not [layer for layer in models.build(name).layers if isinstance(layer, keras.layers.Lambda)]
+
+
+def test_tensorflow_does_not_tell_a_notebook_of_each_file() -> None:
+    assert logging.getLogger("tensorflow").level == logging.WARNING
 
 
 def test_building_leaves_the_global_policy_alone() -> None:

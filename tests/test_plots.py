@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from mnist_utils import plots
+from mnist_utils.ablations import Effect
 
 HISTORY = pd.DataFrame(
     {
@@ -52,6 +55,53 @@ def test_a_single_epoch_can_be_drawn() -> None:
     figure = plots.training_curves(HISTORY.head(1), title="one epoch")
     figure.canvas.draw()
     assert figure.get_suptitle() == "one epoch"
+
+
+SEEDS = Effect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))
+REPEATS = Effect("array", "generator", "seconds", "repeat", True, (1.0, 1.1), (1.2, 1.4), 1.24, (1.1, 1.4))
+
+
+def points(drawn: Any) -> list[float]:
+    """Return where circles are drawn along x, or from where to where a bar goes."""
+    places = drawn.get_segments()[0] if hasattr(drawn, "get_segments") else drawn.get_offsets()
+    return [float(x) for x, _ in places]
+
+
+def lines(ax: Axes) -> list[list[tuple[float, float]]]:
+    return [[(float(x), float(y)) for x, y in np.asarray(line.get_xydata())] for line in ax.get_lines()]
+
+
+def test_paired_values_show_each_seed_with_both_variants() -> None:
+    ax = plots.paired_values(SEEDS)
+    assert lines(ax) == [[(0, 0.9), (1, 0.93)], [(0, 0.92), (1, 0.91)]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "dropout"]
+    assert (ax.get_ylabel(), ax.get_title()) == ("accuracy", "Each line is a seed")
+    assert plots.paired_values(REPEATS).get_ylabel() == "seconds"
+
+
+def test_paired_interval_shows_differences_mean_and_interval_in_points() -> None:
+    ax = plots.paired_interval(SEEDS, threshold=-0.01)
+    circles, bar = ax.collections
+    assert points(circles) == pytest.approx([3, -1])
+    assert points(bar) == pytest.approx([-2, 4])
+    assert [line[0][0] for line in lines(ax)[:3]] == pytest.approx([0, -1, 1])  # no effect; the claim; the mean
+    assert ax.get_xlabel() == "dropout - none, points of accuracy"
+
+
+def test_paired_interval_of_a_ratio_is_about_one() -> None:
+    ax = plots.paired_interval(REPEATS)
+    circles, bar = ax.collections
+    assert points(circles) == pytest.approx([1.2, 1.4 / 1.1])
+    assert points(bar) == pytest.approx([1.1, 1.4])
+    assert lines(ax)[0][0][0] == 1
+    assert ax.get_xlabel() == "generator / array"
+
+
+def test_paired_effect_says_what_it_is_told() -> None:
+    figure = plots.paired_effect(REPEATS, title="slower: holds", threshold=1.5)
+    figure.canvas.draw()
+    assert figure.get_suptitle() == "slower: holds"
+    assert len(figure.axes) == 2
 
 
 def test_the_diagonal_does_not_drown_the_errors() -> None:

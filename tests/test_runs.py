@@ -44,7 +44,16 @@ def test_a_run_holds_all_its_parts(made: Run) -> None:
         "config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "model.tflite",
         "figures/training_curves.png", "figures/confusion_matrix.png",
     }  # fmt: skip
+    assert files(made.path) == set(runs.FILES)
     assert made.incomplete == ""
+
+
+def test_whole_runs_make_a_table(made: Run) -> None:
+    begun = replace(made, incomplete="training was not finished", metrics={})
+    (row,) = runs.as_table([begun, made]).to_dict("records")
+    assert [row[column] for column in ("run", "data", "network", "epochs", "seed")] == ["made", "digits", "fast", 2, 0]
+    assert row["validation"] == f"{made.metrics['validation']['accuracy']:.2%}"
+    assert runs.as_table([begun]).empty
 
 
 def test_the_config_is_whole_and_names_data_versions_and_machine(made: Run, digits: Dataset) -> None:

@@ -82,14 +82,14 @@ def test_the_optimiser_takes_the_steps_that_epochs_and_batch_size_say(
 ) -> None:
     config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
     train(config, digits, tmp_path, progress=False)
-    model = training._compiled(config, len(digits.x_train))
+    model = training.compiled(config, len(digits.x_train))
     training._restore(tmp_path / training.CHECKPOINT, model)
     assert int(model.optimizer.iterations) == steps
 
 
 def test_schedule_rises_then_falls_to_zero(digits: Dataset) -> None:
     config = make_config(**BASE | {"epochs": 25, "learning_rate": 0.01})  # 100 steps
-    rate = training._compiled(config, len(digits.x_train)).optimizer._learning_rate
+    rate = training.compiled(config, len(digits.x_train)).optimizer._learning_rate
     values = [float(rate(step)) for step in (0, 20, 60, 100)]
     assert values == pytest.approx([0.0004, 0.01, 0.005, 0], abs=1e-6)
 

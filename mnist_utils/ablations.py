@@ -1,0 +1,328 @@
+"""Does a claim hold? Train with and without a thing, from the same seeds, and put an interval on the difference."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mnist_utils import MnistError, training
+from mnist_utils.config import TrainConfig, make_config
+from mnist_utils.data import Dataset, Images, Labels, load_dataset
+from mnist_utils.progress import shown
+
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+MEASURES = {
+    "accuracy": "accuracy on validation images",
+    "inverted_accuracy": "accuracy on the same images in inverted colours",
+    "seconds": "seconds an epoch",
+}
+
+
+_BEST_OF = 3  # other work on the machine only ever adds to a time, so the shortest of a few says most (as in `timeit`)
+
+
+class AblationError(MnistError):
+    """A comparison that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What changing one thing did, seed by seed.
+
+    Attributes
+    ----------
+    a, b : str
+        The two variants; the effect is b's measure against a's.
+    measure : str
+        Column of the trials, see `MEASURES`.
+    pairs : str
+        What makes a pair: seed or repeat.
+    is_ratio : bool
+        Whether the effect is b / a; otherwise it is b - a.
+    values_a, values_b : tuple of float
+        The measure of each variant, in the order of the seeds.
+    mean : float
+        Of the differences; of ratios, the geometric mean.
+    interval : (float, float)
+        95 % interval for it.
+    """
+
+    a: str
+    b: str
+    measure: str
+    pairs: str
+    is_ratio: bool
+    values_a: tuple[float, ...]
+    values_b: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float]
+
+    @property
+    def n(self) -> int:
+        """Number of pairs."""
+        return len(self.values_a)
+
+    @property
+    def effects(self) -> tuple[float, ...]:
+        """Difference or ratio of each pair."""
+        pairs = zip(self.values_a, self.values_b, strict=True)
+        return tuple(b / a if self.is_ratio else b - a for a, b in pairs)
+
+
+def load_few(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
+    """Load a data set with only `images` of its training images, stratified; with all if it has no more, or for -1."""
+    whole = load_dataset(name, data_dir=data_dir)
+    if images == -1 or images >= len(whole.x_train):
+        return whole
+    few = load_dataset(whole.name, data_dir=data_dir, train_limit=images)
+    return replace(few, note=whole.note)
+
+
+def train_variants(
+    variants: Mapping[str, Mapping[str, Any]],
+    base: Mapping[str, Any],
+    dataset: Dataset,
+    seeds: Sequence[int],
+    *,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train each variant from each seed, and test it on the validation images; the test images are not touched.
+
+    All variants of a seed are trained one after the other before the next seed's, so that a machine that becomes
+    slower or busier does so for all of them.
+
+    Parameters
+    ----------
+    variants : mapping
+        From a name to the fields of `TrainConfig` in which the variant differs from `base`.
+    base : mapping
+        Fields of `TrainConfig` that all have in common.
+    dataset : Dataset
+        What all train on, whatever `train_limit` says; see `load_few`.
+    seeds : sequence of int
+    progress : bool
+        Show a line for each training.
+
+    Returns
+    -------
+    DataFrame with a row for each training: variant, seed, accuracy (0 to 1), inverted_accuracy (0 to 1; the images as black
+    on white, which the network never saw), seconds (an epoch's, the mean of all but the first, in which TensorFlow also
+    compiles; the first's if there is no other)
+
+    Raises
+    ------
+    ConfigError
+        If a variant is not a valid `TrainConfig`, before anything is trained.
+    """
+    plan = [
+        (name, make_config(**dict(base) | {"dataset": dataset.name} | dict(overrides) | {"seed": seed}))
+        for seed in seeds
+        for name, overrides in variants.items()
+    ]
+    rows = []
+    with shown(len(plan), enabled=progress) as show, _no_word_of_retracing():
+        for i, (name, config) in enumerate(plan):
+            show(i, f"{name}, seed {config.seed}")
+            row = {"variant": name, "seed": config.seed} | _trial(config, dataset)
+            rows.append(row)
+            show(i + 1, line=f"{name}, seed {config.seed}: {row['accuracy']:.2%} right, {row['seconds']:.2f} s an epoch")
+    return pd.DataFrame(rows)
+
+
+@contextmanager
+def _no_word_of_retracing() -> Iterator[None]:
+    """Keep TensorFlow from warning that it compiles often: every trial is another network, so it must."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _trial(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
+    # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
+    one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
+    with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody goes on from
+        trained = training.train(config, dataset if config.patience else one, Path(folder), progress=False)
+    seconds = [row["seconds"] for row in trained.history]
+    accuracy, inverted = (
+        _accuracy(trained, x, dataset.y_validation) for x in (dataset.x_validation, 255 - dataset.x_validation)
+    )
+    return {"accuracy": accuracy, "inverted_accuracy": inverted, "seconds": float(np.mean(seconds[1:] or seconds))}
+
+
+def _accuracy(trained: training.Trained, x: Images, y: Labels) -> float:
+    probabilities = trained.model.predict(x[..., None], batch_size=1000, verbose=0)
+    return float((probabilities.argmax(axis=1) == y).mean())
+
+
+def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:
+    """Time an epoch of `fit()` fed with an array, and fed by a Python generator of the same batches, in turns.
+
+    One network and one compiled step serve both, and each is run once before the clock starts: what differs is only how the
+    images come.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Network, batch size, precision and seed; the rest does not matter.
+    dataset : Dataset
+        Its training images are used, in their order.
+    repeats : int
+        How often each is timed, each time as the shortest of three epochs.
+
+    Returns
+    -------
+    DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
+    """
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    model = training.compiled(config, len(dataset.x_train))
+    x, y, size = dataset.x_train[..., None], dataset.y_train, config.batch_size
+    steps = math.ceil(len(x) / size)
+
+    def batches() -> Iterator[tuple[Images, Labels]]:
+        for start in range(0, len(x), size):
+            yield x[start : start + size], y[start : start + size]
+
+    def feed(variant: str) -> float:
+        start = time.perf_counter()
+        if variant == "array":
+            model.fit(x, y, batch_size=size, shuffle=False, verbose=0)
+        else:
+            model.fit(batches(), steps_per_epoch=steps, shuffle=False, verbose=0)
+        return time.perf_counter() - start
+
+    for variant in "array", "generator":  # compiles
+        feed(variant)
+    rows = []
+    for repeat in range(repeats):
+        best = {"array": math.inf, "generator": math.inf}
+        for _ in range(_BEST_OF):
+            best = {variant: min(seconds, feed(variant)) for variant, seconds in best.items()}
+        rows += [{"variant": variant, "repeat": repeat, "seconds": seconds} for variant, seconds in best.items()]
+    return pd.DataFrame(rows)
+
+
+def compare(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, ratio: bool = False) -> Effect:
+    """Compare two variants, seed by seed: the mean of the differences b - a with Student's interval.
+
+    Paired, because whatever the same seed gives to both (the order of the images; where the layers are the same, the first
+    weights) and whatever the machine does at that hour moves both, and drops out of the difference. The interval
+    speaks of other seeds, not of other images: all trials were tested on the same ones.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Columns variant, seed or repeat, and `measure`, as `train_variants` and `time_feeding` return.
+    a, b : str
+        Two variants.
+    measure : str
+        The column to compare.
+    ratio : bool
+        Compare b / a in place of b - a: for times. The interval is made of the logarithms.
+
+    Raises
+    ------
+    AblationError
+        If a variant is missing, the seeds differ, or there are fewer than two: one pair has no spread.
+
+    References
+    ----------
+    Student (1908), The probable error of a mean. Biometrika 6.
+    """
+    from scipy.stats import ttest_1samp
+
+    missing = {a, b} - set(trials["variant"])
+    if missing:
+        raise AblationError(f"no trials of {', '.join(sorted(missing))}; there are {', '.join(trials['variant'].unique())}")
+    pairs = "seed" if "seed" in trials else "repeat"
+    by_seed = trials.pivot_table(index=pairs, columns="variant", values=measure)[[a, b]]
+    if by_seed.isna().any(axis=None) or len(by_seed) < 2:
+        raise AblationError(
+            f"{a} and {b} were both tried with {len(by_seed.dropna())} of {len(by_seed)} {pairs}s; an interval needs "
+            f"the same {pairs}s for both, two at least"
+        )
+    values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
+    effects = np.log(values_b / values_a) if ratio else values_b - values_a
+    low = high = mean = float(effects.mean())
+    if np.ptp(effects) > 0:  # else the t statistic divides by zero
+        interval = ttest_1samp(effects, 0).confidence_interval(0.95)
+        low, high = float(interval.low), float(interval.high)
+    if ratio:
+        mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
+    return Effect(a, b, measure, pairs, ratio, tuple(values_a.tolist()), tuple(values_b.tolist()), mean, (low, high))
+
+
+def verdict(effect: Effect, threshold: float | None = None) -> Verdict:
+    """Judge the claim that the effect is above a threshold.
+
+    Parameters
+    ----------
+    effect : Effect
+    threshold : float, optional
+        Default: no effect, which is 0 for a difference and 1 for a ratio.
+
+    Returns
+    -------
+    "holds" if the whole interval is above the threshold, "does not hold" if the whole interval is at or below it, else
+    "cannot tell"; also where all pairs agree to the last digit, which is too good to be their spread
+    """
+    threshold = (1.0 if effect.is_ratio else 0.0) if threshold is None else threshold
+    low, high = effect.interval
+    if low == high:
+        return "cannot tell"
+    if low > threshold:
+        return "holds"
+    return "does not hold" if high <= threshold else "cannot tell"
+
+
+def sentence(claim: str, effect: Effect, threshold: float | None = None) -> str:
+    """Say in Markdown what was claimed, what was found, and whether the claim holds."""
+    return (
+        f"**{claim}: {verdict(effect, threshold)}.** {effect.b} against {effect.a}, {MEASURES[effect.measure]}: "
+        f"{amount(effect.mean, effect)} (95 %: {_between(effect)}; {effect.n} {effect.pairs}s)."
+    )
+
+
+def amount(value: float, effect: Effect) -> str:
+    """Write a ratio as ``1.32 times``, a difference of accuracies as ``+0.45 points`` (of per cent)."""
+    return f"{value:.2f} times" if effect.is_ratio else f"{100 * value:+.2f} points"
+
+
+def _between(effect: Effect) -> str:
+    return " to ".join(amount(value, effect).split()[0] for value in effect.interval)
+
+
+def summary(claims: Sequence[tuple[str, Effect, float | None]]) -> pd.DataFrame:
+    """Put all claims into a table: claim, effect, 95 % interval, n, verdict.
+
+    Parameters
+    ----------
+    claims : sequence of (claim, effect, threshold)
+        As `sentence` and `verdict` take them.
+    """
+    return pd.DataFrame(
+        {
+            "claim": claim,
+            "effect": amount(effect.mean, effect),
+            "95 % interval": _between(effect),
+            "pairs": effect.n,
+            "verdict": verdict(effect, threshold),
+        }
+        for claim, effect, threshold in claims
+    )
