@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from mnist_utils import ConfigError, MnistError, __version__
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnist_utils.images import Polarity, Reading
+    from mnist_utils.notebooks import Done
     from mnist_utils.runs import Run
 
 app = typer.Typer(
@@ -129,7 +131,8 @@ def train(
                 f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, {_epochs(settled.epochs)} "
                 f"of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
             )
-        made = runs.record(settled, dataset, name, folder, progress=not quiet)
+        with _no_notebooks(folder / name):
+            made = runs.record(settled, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
         begun = (folder / name / "config.json").exists()
         _fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
@@ -143,6 +146,14 @@ def train(
         print(json.dumps(found | made.metrics))
     else:
         _print_result(made)
+
+
+def _no_notebooks(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep `mnist run` out of a run's folder, or be kept out by it."""
+    from mnist_utils import runs
+
+    place = folder / runs.NOTEBOOKS
+    return runs.alone(place, folder.name) if place.is_dir() else contextlib.nullcontext()
 
 
 def _epochs(n: int) -> str:
@@ -203,6 +214,95 @@ def _add_train() -> None:
     # Its options come from TrainConfig, and importing pydantic for them would double the time of `mnist --help`.
     if "train" in sys.argv[1:2]:
         train.__signature__ = inspect.Signature(_train_options())  # type: ignore[attr-defined]
+
+
+class _TwoWords(TyperCommand):
+    """Lets `-p` take a name and a value, as papermill's does: Typer knows no list of pairs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        next(option for option in self.params if option.name == "parameter").nargs = 2
+
+
+@app.command(cls=_TwoWords)
+def run(
+    parameter: Annotated[
+        list[Any] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="parameter of the notebooks that have it; repeatable"),
+    ] = None,
+    parameters_file: Annotated[
+        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of parameters, name: value; -p wins over it")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="numbers or names, with commas between: 02,03", show_default="all")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick: the notebooks' own defaults; full: trains for longer; -p and -f win over both")
+    ] = "quick",
+    run: Annotated[str | None, typer.Option(help="name of the run's folder", show_default="date and model")] = None,
+    results: _Results = None,
+    data_dir: _DataDir = None,
+    dataset: Annotated[str | None, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist")] = None,
+) -> None:
+    """Execute the notebooks in order, record everything in a run's folder, and write its report.
+
+    A run that failed or was stopped goes on from the first notebook that is not done: give the same command with
+    its [bold]--run[/bold] name. [bold]papermill --help-notebook notebooks/02_train.ipynb[/bold] explains a notebook's
+    parameters.
+    """
+    from rich.console import Console
+
+    from mnist_utils import config, notebooks, runs
+
+    given = notebooks.read_parameters(parameters_file) if parameters_file else {}
+    given |= dict(parameter or [])
+    for name, value in ("data_dir", data_dir and str(data_dir.absolute())), ("dataset", dataset):
+        given |= {name: value} if value is not None else {}
+    for name in "run", "results":
+        if name in given:
+            raise ConfigError(f"{name}: is no parameter here; give it as --{name}")
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with console.status("reading the notebooks"):
+        steps = notebooks.settle(notebooks.choose(only), given, profile=profile)
+    folder = runs.results_dir(results)
+    if run is None:
+        model = next((step.given.get("model") for step in steps if step.name == notebooks.TRAINS), None)
+        run = runs.new_name(config.make_config(model=model or None), folder)
+    console.print(f"{len(steps)} notebook{'' if len(steps) == 1 else 's'} into {folder / run}")
+    try:
+        done = notebooks.run(steps, run, folder, console)
+        page = _report(folder / run)
+    except notebooks.NotebookError as error:
+        _fail(f"{error}\nTo go on from there, give the same command with --run {run}.", error.status)
+    except KeyboardInterrupt:
+        _fail(f"stopped. To go on, give the same command with --run {run}.", 130)
+    _print_pipeline(done, folder / run, page)
+
+
+def _report(folder: Path) -> Path:
+    from mnist_utils import report
+
+    return report.write(folder)
+
+
+def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from mnist_utils import runs
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("notebook", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    for notebook in done:
+        table.add_row(notebook.name, f"{notebook.seconds:.1f}{' (before)' if notebook.before else ''}")
+    Console().print(table)
+    if runs.is_whole(folder):
+        _print_result(runs.read(folder, folder.parent))
+    else:
+        print(f"{'run':19}  {folder}, in which no network was trained")
+    print(f"{'report':19}  {page}")
 
 
 @app.command()
@@ -344,9 +444,9 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
         table.add_column(column, no_wrap=True)
     for run in found:
         hyper = run.config["config"]
-        network = f"{hyper.get('model', '?')} on {run.config['dataset']['name']}"
-        recipe = f"{_epochs(hyper.get('epochs', 0))}, seed {hyper.get('seed', '?')}"
-        if run.incomplete:
+        network = f"{hyper['model']} on {run.config['dataset']['name']}" if hyper else "none yet"
+        recipe = f"{_epochs(hyper['epochs'])}, seed {hyper['seed']}" if hyper else ""
+        if not run.metrics:
             numbers = "incomplete", "", ""
         else:
             seconds = f"{run.metrics['seconds']['training']:.1f} s"
@@ -360,7 +460,7 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
 
 def _row(run: Run) -> dict[str, Any]:
     row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
-    accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if not run.incomplete}
+    accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if run.metrics}
     return row | {"config": run.config["config"], "accuracy": accuracies}
 
 
@@ -407,7 +507,7 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
     from mnist_utils import runs
 
     found = runs.read(run, runs.results_dir(results))
-    if found.incomplete:
+    if not found.metrics:
         raise runs.RunError(f"run {found.name} is incomplete ({found.incomplete}): it has no figures yet")
     if found.config["dataset"]["note"]:
         print(f"note: {found.config['dataset']['note']}")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mnist_utils.evaluation import PairedComparison
 
 REFERENCE = "reference"
+NOTEBOOKS = "notebooks"
 _INCOMPLETE = "incomplete"
 FILES = {  # of a whole run, with what each holds
     "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
@@ -61,9 +62,9 @@ class Run:
     config : dict
         Content of ``config.json``: hyper-parameters, data set, versions, machine.
     metrics : dict
-        Content of ``metrics.json``; empty while the run is incomplete.
+        Content of ``metrics.json``; empty until the network is trained and tested.
     incomplete : str
-        Why the run is not whole; empty where it is.
+        Why the run is not whole; empty where it is. A run whose notebooks are not done may have metrics all the same.
     """
 
     path: Path
@@ -99,14 +100,31 @@ def read(run: str | Path, results: Path) -> Run:
     RunError
         If there is none; the message names those that exist.
     """
-    folder = next((path for path in (results / run, Path(run)) if (path / "config.json").is_file()), None)
+    folder = next((path for path in (results / run, Path(run)) if _begun(path)), None)
     if folder is None:
-        names = sorted(path.parent.name for path in results.glob("*/config.json"))
+        names = sorted(path.name for path in results.glob("*") if _begun(path))
         raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
+    if not (folder / "config.json").is_file():
+        return Run(folder, _NO_CONFIG, {}, _why(folder / NOTEBOOKS))
     config = _json(folder / "config.json", "config", "dataset")
-    with contextlib.suppress(FileNotFoundError):
-        return Run(folder, config, {}, (folder / _INCOMPLETE).read_text(encoding="utf-8").strip())
-    return Run(folder, config, _json(folder / "metrics.json", "validation", "test", "seconds"), "")
+    if why := _why(folder):
+        return Run(folder, config, {}, why)
+    return Run(folder, config, _json(folder / "metrics.json", "validation", "test", "seconds"), _why(folder / NOTEBOOKS))
+
+
+_NO_CONFIG: dict[str, Any] = {"config": {}, "dataset": {"name": "?", "note": ""}}
+
+
+def _begun(folder: Path) -> bool:
+    """Say whether a training, or notebooks that did not come to their training, began in `folder`."""
+    return (folder / "config.json").is_file() or (folder / NOTEBOOKS / _INCOMPLETE).is_file()
+
+
+def _why(folder: Path) -> str:
+    try:
+        return (folder / _INCOMPLETE).read_text(encoding="utf-8").strip() or "it does not say why"
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def _json(path: Path, *keys: str) -> dict[str, Any]:
@@ -123,7 +141,7 @@ def _json(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Say whether `folder` holds a finished run."""
+    """Say whether `folder` holds a network that was trained and tested to the end."""
     return (folder / "config.json").is_file() and not (folder / _INCOMPLETE).exists()
 
 
@@ -133,11 +151,11 @@ def list_runs(results: Path) -> list[Run]:
     Incomplete and damaged runs come last; a damaged one says so in `Run.incomplete`.
     """
     found = []
-    for path in sorted(results.glob("*/config.json")):
+    for path in sorted(path for path in results.glob("*") if _begun(path)):
         try:
-            found.append(read(path.parent, results))
+            found.append(read(path, results))
         except RunError as error:
-            found.append(Run(path.parent, {"config": {}, "dataset": {"name": "?"}}, {}, str(error)))
+            found.append(Run(path, _NO_CONFIG, {}, str(error)))
 
     def order(run: Run) -> tuple[bool, bool, str, float]:
         dataset = run.config["dataset"]["name"]
@@ -188,7 +206,7 @@ def model_path(model: str | None, results: Path) -> Path:
             raise RunError(f"there is no reference run in {results}; name another with --model (mnist runs lists them)")
         return folder / "model.tflite"
     run = read(model, results)
-    if run.incomplete:
+    if not run.metrics:
         raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
     return run.path / "model.tflite"
 
@@ -246,36 +264,51 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
     OSError
         If it cannot be written: what was written stays, and the same call goes on from there.
     """
+    folder = new_folder(name, results)
+    with alone(folder, name):
+        return _record(config, dataset, folder, progress)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, run: str) -> Iterator[None]:
+    """Keep other processes out of a folder of the run `run`.
+
+    Raises
+    ------
+    RunError
+        If another one is in it.
+    """
     from filelock import FileLock, Timeout
 
-    folder = new_folder(name, results)
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with FileLock(folder / ".lock", timeout=0) as lock:
-            try:
-                return _record(config, dataset, folder, progress)
-            finally:
-                Path(lock.lock_file).unlink()  # nobody waits for it, so nobody can hold on to the removed file
+        lock.acquire()
     except Timeout:
-        raise RunError(f"another process is working on run {name}; wait for it, or choose another name (--run)") from None
+        raise RunError(f"another process is working on run {run}; wait for it, or choose another name (--run)") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink()  # nobody waits for it, so nobody can hold on to the removed file
+        lock.release()
 
 
 def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
     for leftover in folder.rglob(".writing-*"):  # of a process that was killed: nobody else works here now
         leftover.unlink()
     begun = _begin(config, dataset, folder)
-    if not begun.incomplete:
+    if begun.metrics:
         return begun
     # What `auto` stood for when the run began: another machine might choose otherwise.
     config = config.model_copy(update={"precision": begun.config["cpu"]["precision"]})
     try:
-        _mark(folder, "training was not finished")
+        mark(folder, "training was not finished")
         _train_and_write(config, dataset, folder, progress)
     except KeyboardInterrupt:
-        _mark(folder, "stopped by Ctrl-C")
+        mark(folder, "stopped by Ctrl-C")
         raise
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk: the earlier mark still stands
-            _mark(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            mark(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         raise
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     (folder / _INCOMPLETE).unlink()
@@ -296,7 +329,7 @@ def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
                 f"run {folder.name} was begun with {'; '.join(differing)}. Choose another name (--run), or delete {folder}"
             )
         return run
-    _mark(folder, "training was not finished")  # before config.json makes the folder a run
+    mark(folder, "training was not finished")  # before config.json makes the folder a run
     content = {
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
@@ -317,7 +350,7 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     from mnist_utils import evaluation, training
 
     trained = training.train(config, dataset, folder, progress=progress)
-    _mark(folder, "evaluation was not finished")
+    mark(folder, "evaluation was not finished")
     start = time.perf_counter()
     with _uninterrupted():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         atomic.write(folder / "model.keras", trained.model.save)
@@ -401,7 +434,8 @@ def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[st
     }
 
 
-def _mark(folder: Path, why: str) -> None:
+def mark(folder: Path, why: str) -> None:
+    """Mark a run's folder, or the folder of its notebooks, as not whole."""
     atomic.write_text(folder / _INCOMPLETE, why + "\n")
 
 
@@ -445,7 +479,7 @@ def compare(a: Run, b: Run) -> PairedComparison:
     from mnist_utils.evaluation import compare_paired
 
     for run in a, b:
-        if run.incomplete:
+        if not run.metrics:
             raise RunError(f"run {run.name} is incomplete ({run.incomplete}): it has no test result to compare")
     if a.config["dataset"]["sha256"] != b.config["dataset"]["sha256"]:
         names = [run.config["dataset"]["name"] for run in (a, b)]
