@@ -8,18 +8,21 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test notebooks-record lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make the environment in .venv (every target does so by itself)
 
-run: $(READY)  ## train the default network and record the run in results/ (ARGS="--epochs 3" to change it)
-	$(VENV)/bin/mnist train $(ARGS)
+run: $(READY)  ## execute the notebooks into a run in results/, with a report (ARGS="--only 02 -p epochs 3" to change it)
+	$(VENV)/bin/mnist run $(ARGS)
 
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
 	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser" $(ARGS)
+
+notebooks-record: $(READY)  ## execute the copies in tests/notebooks again and keep what they print (ARGS=02,03 to choose)
+	$(VENV)/bin/python -m tests.notebooks.record $(ARGS)
 
 lint: $(READY)  ## check style, types and the layers
 	$(VENV)/bin/ruff check .

@@ -346,7 +346,7 @@ def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progre
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
     why = "was not finished"
     try:
-        with _kernels_of_this_environment():
+        with kernels_of_this_environment():
             # Nothing is written while it runs: papermill would write in place, and a kill would leave half a notebook.
             execute_notebook(
                 str(step.path).replace("{", "{{").replace("}", "}}"),
@@ -366,6 +366,7 @@ def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progre
         why = "the kernel died: it was killed, or the memory was used up"
     except KeyboardInterrupt:
         why = "stopped by Ctrl-C"
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell of the cell that nobody waits for now
         raise
     except RuntimeError as error:  # jupyter_client's, where the kernel never answered
         if begun:
@@ -415,7 +416,7 @@ def _state(notebook: NotebookNode, step: Step, why: str) -> str:
 
 
 @contextlib.contextmanager
-def _kernels_of_this_environment() -> Iterator[None]:
+def kernels_of_this_environment() -> Iterator[None]:
     """Let the kernel `python3` be this very Python, and its figures be drawn into the notebook."""
     kept = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
     # A kernel that a person registered in the home folder would win where the environment is another user's.

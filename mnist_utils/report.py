@@ -120,7 +120,8 @@ def _sections(notebook: NotebookNode) -> list[tuple[NotebookNode, str]]:
     heading, pairs = "", []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", cell.source, re.MULTILINE)
+            text = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)  # a shell's comment is no heading
+            found = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE)
             heading = re.sub(r"[*`]", "", found[-1]) if found else heading
         pairs.append((cell, heading))
     return pairs

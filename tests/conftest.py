@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,24 +15,50 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 pytest.register_assert_rewrite("tests.asking")
+from mnist_utils import cli
 
 REAL_MNIST = os.environ.get("MNIST_DATA_DIR", "")
 _NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def isolation(home: Path) -> dict[str, str | None]:
+    """Say how the environment variables must be (None: unset), for processes that the tests start as well."""
+    proxies = "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"
+    unset = "MNIST_DATA_DIR", "KERAS_HOME", "IMG_PATH", "MPLBACKEND", "JUPYTER_PATH", "JUPYTER_DATA_DIR"
+    return {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "MNIST_RESULTS": str(home / "results"),
+        "COLUMNS": "120",
+        **dict.fromkeys(proxies, _NOWHERE),
+        **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost"),
+        **dict.fromkeys(unset),
+    }
 
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    monkeypatch.setenv("MNIST_RESULTS", str(home / "results"))
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY":
-        monkeypatch.setenv(name, _NOWHERE)
-    for name in "no_proxy", "NO_PROXY":
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-    for name in "MNIST_DATA_DIR", "KERAS_HOME", "IMG_PATH", "MPLBACKEND":
-        monkeypatch.delenv(name, raising=False)
+    for name, value in isolation(tmp_path_factory.mktemp("home")).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Call the command in this process: the arguments in; status, stdout and stderr out."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mnist", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(stopped.value.code or 0), out, err
+
+    return call
 
 
 @pytest.fixture

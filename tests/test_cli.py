@@ -9,33 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mnist_utils import cli, runs, training
+from mnist_utils import runs, training
+from tests.conftest import Cli
 from tests.test_runs import fake
 
 QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Call the command in this process: the arguments in; status, stdout and stderr out."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mnist", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(stopped.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +46,7 @@ def seven(tmp_path: Path) -> Path:
 def test_help_lists_the_commands(mnist: Cli) -> None:
     status, out, _ = mnist("--help")
     assert status == 0
-    for command in "data", "train", "predict", "runs", "compare", "show", "serve":
+    for command in "data", "train", "run", "predict", "runs", "compare", "show", "serve":
         assert re.search(rf"^│ {command} ", out, re.MULTILINE)
 
 

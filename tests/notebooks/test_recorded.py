@@ -1,0 +1,217 @@
+"""The notebooks: as committed, explained, and giving again what their recorded copies hold."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+
+import mnist_utils
+from mnist_utils import notebooks
+from tests.notebooks import record
+from tests.test_notebooks import write
+
+CLONE = Path(__file__).parent.parent.parent
+NAMES = ["01_explore", "02_train", "03_error_analysis", "04_inverted_colours", "05_ablations", "06_predict_and_serve"]
+COMMITTED = sorted((CLONE / "notebooks").glob("*.ipynb"))
+RECORDED = sorted(record.PLACE.glob("*.ipynb"))
+EVERY_COMMITTED = pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+EVERY_RECORDED = pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+NBVAL_IGNORES = {"nbval-ignore-output", "nbval-skip"}
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def tags(cell: Any) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def authored(notebook: Any) -> list[tuple[str, str, set[str]]]:
+    """List what an author wrote: all cells but the one that papermill put in."""
+    return [(cell.cell_type, cell.source, tags(cell)) for cell in notebook.cells if "injected-parameters" not in tags(cell)]
+
+
+def texts(notebook: Any) -> str:
+    """Everything of a notebook that is text: a picture's letters may spell anything."""
+    pictures = "image/png", "image/jpeg"
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    data = [
+        {kind: content for kind, content in output.get("data", {}).items() if kind not in pictures} for output in outputs
+    ]
+    rest = [{key: value for key, value in output.items() if key != "data"} for output in outputs]
+    sources = [cell.source for cell in notebook.cells]
+    return json.dumps([sources, data, rest, notebook.metadata, [cell.metadata for cell in notebook.cells]])
+
+
+# --- as committed ---
+
+
+@pytest.mark.skipif(not COMMITTED, reason="there are no notebooks yet")
+def test_all_six_are_there_and_recorded() -> None:
+    assert [path.stem for path in COMMITTED] == NAMES
+    assert [path.stem for path in RECORDED] == NAMES
+    assert list(record.parameters()) == NAMES
+
+
+@EVERY_COMMITTED
+def test_a_committed_notebook_was_executed_in_order_without_an_error(path: Path) -> None:
+    notebook = read(path)
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert not [output for cell in code(notebook) for output in cell.outputs if output.output_type == "error"]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "papermill" not in notebook.metadata
+    assert not [cell for cell in notebook.cells if "injected-parameters" in tags(cell)]
+    assert path.stat().st_size < 1.5e6
+
+
+@pytest.mark.parametrize("path", [*COMMITTED, *RECORDED], ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_no_notebook_names_a_machine_s_folders(path: Path) -> None:
+    found = texts(read(path))
+    homes = {str(Path.home()), os.path.expanduser("~" + os.environ.get("USER", "")), str(CLONE)} - {"/"}  # noqa: PTH111
+    assert not re.findall(r"/(?:home|root|Users|tmp|work|mnt|opt|var/folders)/\S*|[A-Z]:\\\\\S*", found)
+    assert not [home for home in homes if home in found]
+
+
+@EVERY_COMMITTED
+def test_every_parameter_is_typed_and_explained(path: Path) -> None:
+    (cell,) = [cell for cell in code(read(path)) if "parameters" in tags(cell)]
+    stated = papermill.inspect_notebook(str(path))
+    assigned = [line for line in ast.parse(cell.source).body if isinstance(line, ast.AnnAssign)]
+    assert len(assigned) == len(ast.parse(cell.source).body)
+    assert list(stated) == [line.target.id for line in assigned if isinstance(line.target, ast.Name)]
+    for parameter in stated.values():
+        assert parameter["inferred_type_name"] in ("int", "float", "str", "bool"), parameter
+        assert parameter["help"].strip(), parameter
+        assert type(ast.literal_eval(parameter["default"])).__name__ == parameter["inferred_type_name"]
+
+
+def test_the_profile_full_names_parameters_that_there_are() -> None:
+    paths = {path.stem: path for path in COMMITTED}
+    for name, given in notebooks.FULL.items():
+        if name in paths:
+            assert given.keys() <= papermill.inspect_notebook(str(paths[name])).keys()
+            notebooks.settle([paths[name]], {}, profile="full")
+    assert notebooks.FULL.keys() <= set(NAMES)
+
+
+# --- under papermill alone ---
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "notebooks" / "02_train.ipynb"
+    write(path, "epochs: int = 2  # passes over the training set\nbatch_size: int = 256  # images a step", "print(epochs)")
+    return path
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_papermill_alone_takes_parameters_from_any_folder(tiny: Path, tmp_path: Path) -> None:
+    done = run("papermill", str(tiny), "out.ipynb", "-p", "epochs", "3", "-p", "batch_size", "64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert code(read(tmp_path / "out.ipynb"))[-1].outputs[0].text == "3\n"
+
+
+@EVERY_COMMITTED
+def test_papermill_explains_the_parameters(path: Path, tmp_path: Path) -> None:
+    done = run("papermill", "--help-notebook", str(path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    for parameter in papermill.inspect_notebook(str(path)).values():
+        stated = f"{parameter['name']}: {parameter['inferred_type_name']} (default {parameter['default']})"
+        assert f"{stated} {' '.join(parameter['help'].split())}" in words
+
+
+def test_papermill_explains_a_tiny_one(tiny: Path, tmp_path: Path) -> None:
+    test_papermill_explains_the_parameters(tiny, tmp_path)
+
+
+# --- the recorded copies ---
+
+
+@EVERY_RECORDED
+def test_a_copy_is_its_notebook(path: Path) -> None:
+    assert authored(read(path)) == authored(read(CLONE / "notebooks" / path.name))
+    (injected,) = [cell for cell in code(read(path)) if "injected-parameters" in tags(cell)]
+    given = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(injected.source).body}
+    assert given == record.parameters()[path.stem]
+    assert given["dataset"] == "digits"
+
+
+@EVERY_RECORDED
+def test_a_copy_holds_something_to_compare(path: Path) -> None:
+    """See that every cell was executed, without an error, and has an output wherever the original has one."""
+    copy = [cell for cell in code(read(path)) if "injected-parameters" not in tags(cell)]
+    original = code(read(CLONE / "notebooks" / path.name))
+    assert [cell.source for cell in copy if cell.execution_count is None] == []
+    assert [output for cell in copy for output in cell.outputs if output.output_type == "error"] == []
+    shown = [{kind for output in cell.outputs for kind in output.get("data", {"text": ""})} for cell in copy]
+    wanted = [{kind for output in cell.outputs for kind in output.get("data", {"text": ""})} for cell in original]
+    for cell, has, needs in zip(copy, shown, wanted, strict=True):
+        if not tags(cell) & NBVAL_IGNORES:
+            assert has == needs, cell.source
+    compared = [cell for cell in copy if not tags(cell) & NBVAL_IGNORES and cell.outputs]
+    assert len(compared) >= 2
+
+
+def nbval(path: Path, tmp_path_factory: pytest.TempPathFactory, package: Path = CLONE) -> subprocess.CompletedProcess[str]:
+    """Let nbval execute a recorded notebook again and compare, in a process of its own.
+
+    So a notebook's cells share a kernel, whatever the tests are spread over, and this test's environment (offline,
+    a person's data and results out of reach) is the kernel's.
+    """
+    shared = tmp_path_factory.getbasetemp().parent / "matplotlib"  # its list of fonts takes seconds to make
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "--color=no",
+         "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", str(path)],
+        env=os.environ | {"PYTHONPATH": str(package), "MPLCONFIGDIR": str(shared)},
+        cwd=path.parent, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@EVERY_RECORDED
+def test_a_notebook_gives_again_what_was_recorded(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = nbval(path, tmp_path_factory)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_changed_number_is_noticed(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Break a helper on purpose, in a copy of the package: nbval fails, and passes with the helper as it is."""
+    path = record.PLACE / "01_explore.ipynb"
+    if not path.exists():  # of the same making
+        tiny = tmp_path / "01_explore.ipynb"
+        source = "from mnist_utils.data import load_dataset\nload_dataset(dataset).x_train.shape"
+        write(tiny, 'dataset: str = "auto"  # data set', source)
+        (tmp_path / "recorded").mkdir()
+        path = record.record(tiny, {"dataset": "digits"}, tmp_path / "recorded")
+    broken = shutil.copytree(Path(mnist_utils.__file__).parent, tmp_path / "package" / "mnist_utils")
+    with (broken / "data.py").open("a") as file:
+        file.write(
+            "\n_whole = load_dataset\n\n\ndef load_dataset(*args, **kwargs):\n    from dataclasses import replace\n\n"
+            "    found = _whole(*args, **kwargs)\n"
+            "    return replace(found, x_train=found.x_train[1:], y_train=found.y_train[1:])\n"
+        )
+    assert nbval(path, tmp_path_factory).returncode == 0
+    failed = nbval(path, tmp_path_factory, broken.parent)
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "Cell outputs differ" in failed.stdout
