@@ -98,6 +98,48 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """How often answers of equal confidence are right, in bins of equal width from 0 to 1.
+
+    Attributes
+    ----------
+    n : integer array, shape (bins,)
+        Images in each bin; a bin holds its upper edge.
+    confidence, accuracy : float array, shape (bins,)
+        Mean confidence and share of right answers in each bin; NaN where it is empty.
+    """
+
+    n: NDArray[np.intp]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+
+def reliability(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> Reliability:
+    """Compute what a reliability diagram shows.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10)
+    labels : integer array, shape (n,)
+    bins : int
+        Number of bins between 0 and 1.
+
+    References
+    ----------
+    Niculescu-Mizil and Caruana (2005), Predicting good probabilities with supervised learning. ICML.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == np.asarray(labels)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    n = np.bincount(index, minlength=bins)
+    means = [
+        np.divide(np.bincount(index, values, bins), n, out=np.full(bins, np.nan), where=n > 0)
+        for values in (confidence, right)
+    ]
+    return Reliability(n, means[0], means[1])
+
+
 def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
     """Return the mean gap between confidence and accuracy over bins of equal width, weighted by their images.
 
@@ -116,11 +158,8 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     ----------
     Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks. ICML. Equation 3.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == np.asarray(labels)
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    found = reliability(probabilities, labels, bins)
+    return float(np.nansum(found.n * np.abs(found.accuracy - found.confidence)) / found.n.sum())
 
 
 def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:

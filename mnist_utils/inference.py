@@ -74,6 +74,23 @@ def load_keras(path: Path) -> Any:
     ModelError
         If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
     """
+def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:
+    """Ask a network about any number of images, `batch` at a time, which bounds the memory.
+
+    Parameters
+    ----------
+    network : callable
+        From `load`.
+    images : array, shape (n, 28, 28), values 0 to 255, white on black; n > 0
+
+    Returns
+    -------
+    float32 array, shape (n, 10)
+    """
+    return np.concatenate([network(images[start : start + batch]) for start in range(0, len(images), batch)])
+
+
+def _load_keras(path: Path) -> Predict:
     import keras
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -11,14 +12,17 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from mnist_utils.ablations import Effect
+    from mnist_utils.error_analysis import Answered
+    from mnist_utils.evaluation import Reliability
     from mnist_utils.images import Reading
 
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
+_SURE = 0.9999  # where a curve over confidence thresholds ends
 _ERROR = "#F28E2B"  # light enough for black numbers at its strongest
 
 
@@ -176,6 +180,155 @@ def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None =
     figure, axes = _pair(figure, (13, 6))
     confusion_matrix(matrix, title="Images", ax=axes[0])
     confusion_matrix(matrix, normalize=True, title="Per cent of each true digit", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def confused_pairs(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the most frequent errors as bars (columns digit, answer, images of `error_analysis.confused_pairs`)."""
+    ax = ax or plt.subplots(figsize=(5, 5), layout="constrained")[1]
+    bars = ax.barh([f"{pair.digit} taken for {pair.answer}" for pair in pairs.itertuples()], pairs["images"], color=_ERROR)
+    ax.bar_label(bars, padding=3)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="images", title=title)
+    ax.margins(x=0.1)
+    sns.despine(ax=ax)
+    return ax
+
+
+def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw precision, recall and F1 of each digit with their intervals (`error_analysis.per_class`)."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    for shift, name, colour, marker in (
+        (-0.22, "precision", _TRAINING, "o"),
+        (0.0, "recall", _VALIDATION, "s"),
+        (0.22, "f1", "black", "D"),
+    ):
+        ends = np.abs(table[[f"{name}_low", f"{name}_high"]].to_numpy().T - table[name].to_numpy())
+        ax.errorbar(
+            table.index + shift, table[name], ends, fmt=marker, color=colour, markersize=5, label=name.replace("f1", "F1")
+        )
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    ax.set(xticks=table.index, xlabel="digit", ylabel="with 95 % interval", title=title)
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(ncols=3, loc="lower left")
+    return ax
+
+
+def image_grid(
+    images: ArrayLike, captions: Sequence[str], *, title: str, columns: int = 8, figure: Figure | None = None
+) -> Figure:
+    """Draw 28x28 images with a caption above each."""
+    figure = figure or plt.figure()
+    rows = max(1, -(-len(captions) // columns))
+    figure.set_size_inches(1.25 * columns, 0.6 + 1.65 * rows)
+    figure.set_layout_engine("constrained")
+    for ax in (axes := figure.subplots(rows, columns, squeeze=False)).flat:
+        ax.set_axis_off()
+    for ax, image, caption in zip(axes.flat, np.asarray(images), captions, strict=False):
+        ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(caption, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def image_map(points: ArrayLike, labels: ArrayLike, wrong: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw images as their digits in the plane, with a ring around each that was answered wrong.
+
+    Parameters
+    ----------
+    points : float array, shape (n, 2)
+    labels : integer array, shape (n,)
+    wrong : bool array, shape (n,)
+    """
+    ax = ax or plt.subplots(figsize=(8.5, 7.5), layout="constrained")[1]
+    points, labels, wrong = np.asarray(points), np.asarray(labels), np.asarray(wrong)
+    for digit, colour in enumerate(sns.color_palette("colorblind", 10)):
+        of_digit = points[labels == digit]  # the digit itself is the mark: colours only help
+        ax.scatter(of_digit[:, 0], of_digit[:, 1], marker=f"${digit}$", color=colour, s=36, linewidths=0.3, alpha=0.8)
+    ax.scatter(
+        points[wrong, 0],
+        points[wrong, 1],
+        s=110,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=1.5,
+        label="answered wrong",
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.legend(loc="upper right")
+    return ax
+
+
+def reliability_diagram(found: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the share of right answers against confidence, bin by bin, with 95 % intervals and the bins' images."""
+    from mnist_utils.evaluation import wilson_interval
+
+    ax = ax or plt.subplots(figsize=(6, 6), layout="constrained")[1]
+    ax.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    filled = found.n > 0
+    n, confidence, accuracy = found.n[filled], found.confidence[filled], found.accuracy[filled]
+    intervals = np.array(
+        [wilson_interval(round(share * total), int(total)) for share, total in zip(accuracy, n, strict=True)]
+    )
+    ends = np.abs(intervals.T - accuracy)
+    ax.errorbar(confidence, accuracy, ends, fmt="o", color=_TRAINING, capsize=3, label="this network")
+    for x, total in zip(confidence, n, strict=True):
+        ax.annotate(f"{total:,}", (x, -0.04), rotation=90, ha="center", va="top", fontsize=8, annotation_clip=False)
+    ax.annotate("images", (-0.03, -0.04), rotation=90, ha="center", va="top", fontsize=8)
+    for axis in ax.xaxis, ax.yaxis:
+        axis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlim=(-0.06, 1.04), ylim=(-0.24, 1.04), yticks=np.linspace(0, 1, 6))
+    ax.set(xlabel="confidence (probability of the answer)", ylabel="right answers", title=title)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left")
+    return ax
+
+
+def reliability_before_after(before: Reliability, after: Reliability, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw two reliability diagrams side by side: as trained, and after temperature scaling."""
+    figure, axes = _pair(figure, (11, 5.8))
+    reliability_diagram(before, title="As trained", ax=axes[0])
+    reliability_diagram(after, title="After temperature scaling", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def risk_coverage(curve: pd.DataFrame, chosen: Answered, *, goal: float, title: str, figure: Figure | None = None) -> Figure:
+    """Draw what is gained by leaving uncertain images to a person: against the threshold, and against the share left.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `error_analysis.risk_coverage`.
+    chosen : Answered
+        What the threshold does that was chosen for `goal`.
+    goal : float, 0 to 1
+        Wanted accuracy of the answers.
+    """
+    figure, (left, right) = _pair(figure, (11, 4.6))
+    inside = curve[curve["threshold"] < _SURE]
+    left.plot(inside["threshold"], 1 - inside["risk"], color=_TRAINING, label="right among the answered")
+    left.plot(inside["threshold"], inside["coverage"], color=_VALIDATION, linestyle="-.", label="answered")
+    left.set_xscale("logit")  # thresholds of use lie at 0.9, 0.99, 0.999
+    left.set_xticks(ticks := [0.5, 0.9, 0.99, 0.999, _SURE], [f"{tick:g}" for tick in ticks])
+    left.xaxis.set_minor_formatter(NullFormatter())
+    left.set(xlabel="confidence threshold", ylabel="share of images", xlim=(min(0.3, inside["threshold"].min()), _SURE))
+    left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.plot(1 - curve["coverage"], curve["risk"], color=_TRAINING, drawstyle="steps-pre")
+    right.axhline(1 - goal, color="grey", linestyle=":", label=f"goal: {1 - goal:.2%} wrong")
+    right.set(xlabel="left to a person", ylabel="wrong among the answered")
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if chosen.answered:
+        point = {"color": "black", "marker": "D", "linestyle": "", "label": "threshold chosen on validation images"}
+        left.plot([min(chosen.threshold, _SURE)], [chosen.accuracy], **point)
+        right.plot([chosen.left], [1 - chosen.accuracy], **point)
+        right.set_xlim(-0.01, max(0.1, min(1.0, 3 * chosen.left)))
+    for ax in left, right:
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=9)
     figure.suptitle(title)
     return figure
 

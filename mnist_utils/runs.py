@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mnist_utils.config import TrainConfig
-    from mnist_utils.data import Dataset, Images
+    from mnist_utils.data import Dataset, Images, Labels
     from mnist_utils.evaluation import PairedComparison
 
 REFERENCE = "reference"
@@ -209,6 +209,78 @@ def model_path(model: str | None, results: Path) -> Path:
     if not run.metrics:
         raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
     return run.path / "model.tflite"
+
+
+def choose(name: str, results: Path) -> Run:
+    """Find the run to look at: the one of that name; for an empty name the newest whole one, else the reference.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is incomplete.
+    """
+    if not name:
+        whole = [run for run in list_runs(results) if not run.incomplete and run.name != REFERENCE]
+        name = max(whole, key=_started).name if whole else REFERENCE
+    folder = model_path(None if name == REFERENCE else name, results).parent
+    return read(folder, folder.parent)
+
+
+def _started(run: Run) -> datetime:
+    return datetime.fromisoformat(run.config.get("started", "1970-01-01T00:00:00+00:00"))
+
+
+def describe(run: Run) -> str:
+    """Name a run, its network and what it was trained on, for the title of a figure."""
+    config = run.config["config"]
+    return f"run {run.name} ({config['model']}, trained on {run.config['dataset']['name']}, seed {config['seed']})"
+
+
+def predictions(run: Run) -> tuple[NDArray[np.float32], Labels]:
+    """Read what a run's network answered to the test images when it was recorded.
+
+    Returns
+    -------
+    probabilities : float32 array, shape (n, 10)
+    labels : uint8 array, shape (n,)
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    try:
+        with (run.path / "predictions.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return archive["probabilities"], archive["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None
+
+
+def load_dataset_of(run: Run, data_dir: str | Path | None = None) -> Dataset:
+    """Load the data set that a run was trained and tested on, split as it was then.
+
+    Raises
+    ------
+    DataError
+        If it cannot be had.
+    RunError
+        If the one that was found is not the one of the run.
+    """
+    from mnist_utils.data import load_dataset
+
+    config, facts = run.config["config"], run.config["dataset"]
+    dataset = load_dataset(
+        facts["name"],
+        data_dir=data_dir,
+        validation_fraction=config["validation_fraction"],
+        train_limit=config["train_limit"],
+    )
+    if dataset.sha256 != facts["sha256"]:
+        raise RunError(
+            f"run {run.name} was made with a {facts['name']} of SHA-256 {facts['sha256'][:12]}..., "
+            f"{dataset.source} has {dataset.sha256[:12]}...: not the same images. Name another folder with data_dir"
+        )
+    return dataset
 
 
 def run_of(model: Path) -> Run | None:
@@ -486,11 +558,5 @@ def compare(a: Run, b: Run) -> PairedComparison:
         raise RunError(
             f"{a.name} was tested on {names[0]}, {b.name} on {names[1]}: not the same images, so nothing to compare"
         )
-    right = []
-    for run in a, b:
-        try:
-            with (run.path / "predictions.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                right.append(archive["probabilities"].argmax(axis=1) == archive["labels"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None
-    return compare_paired(*right)
+    (probabilities_a, labels), (probabilities_b, _) = predictions(a), predictions(b)
+    return compare_paired(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)

@@ -13,6 +13,7 @@ from mnist_utils.evaluation import (
     evaluate,
     expected_calibration_error,
     fit_temperature,
+    reliability,
     wilson_interval,
 )
 
@@ -78,6 +79,15 @@ def test_expected_calibration_error_puts_an_edge_into_the_lower_bin() -> None:
     probabilities[:, 0] = [0.5, 0.75]
     # With four bins, 0.5 and 0.75 are upper edges: the gaps, 0.5 and -0.75, stay apart and do not cancel.
     assert expected_calibration_error(probabilities, [0, 1], bins=4) == pytest.approx(0.625)
+
+
+def test_reliability_is_counted_bin_by_bin() -> None:
+    probabilities = np.zeros((5, 10))
+    probabilities[:, 0] = [0.9, 1.0, 0.8, 0.55, 0.6]
+    found = reliability(probabilities, [0, 0, 1, 1, 0], bins=5)
+    assert found.n.tolist() == [0, 0, 2, 1, 2]  # 0.8 and 0.6 are upper edges
+    np.testing.assert_allclose(found.confidence, [np.nan, np.nan, 0.575, 0.8, 0.95])
+    np.testing.assert_allclose(found.accuracy, [np.nan, np.nan, 0.5, 0, 1])
 
 
 def test_a_network_that_is_always_sure_and_right_is_calibrated() -> None:

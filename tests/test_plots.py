@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from mnist_utils import plots
 from mnist_utils.ablations import Effect
+from mnist_utils import error_analysis, evaluation, plots
 
 HISTORY = pd.DataFrame(
     {
@@ -125,3 +126,72 @@ def test_normalised_rows_are_per_cent_of_the_true_digit() -> None:
 def test_a_matrix_without_errors_or_images_can_be_drawn() -> None:
     for matrix in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
         plots.confusion_matrices(matrix, title="nothing wrong").canvas.draw()
+
+
+PROBABILITIES = np.random.default_rng(0).dirichlet(np.full(10, 0.2), 300)
+LABELS = np.random.default_rng(1).integers(0, 10, 300)
+
+
+def texts(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_the_most_frequent_confusion_is_the_topmost_bar() -> None:
+    ax: Any = plots.confused_pairs(error_analysis.confused_pairs(MATRIX), title="two kinds")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["4 taken for 9", "9 taken for 4"]
+    assert ax.yaxis_inverted()
+    assert [bar.get_width() for bar in ax.patches] == [7, 2]
+    assert texts(ax) == ["7", "2"]
+
+
+def test_scores_are_drawn_with_their_intervals() -> None:
+    table = error_analysis.per_class(MATRIX)
+    ax: Any = plots.class_scores(table)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["precision", "recall", "F1"]
+    recall = ax.containers[1]
+    np.testing.assert_allclose(np.array(recall.lines[0].get_ydata(), float), table["recall"])
+    ends = [segment[:, 1] for segment in recall.lines[2][0].get_segments()]
+    np.testing.assert_allclose(np.array(ends, float), table[["recall_low", "recall_high"]].to_numpy())
+
+
+def test_each_image_has_its_caption_and_no_axes_are_left_over() -> None:
+    images = np.arange(10 * 28 * 28).reshape(10, 28, 28) % 256
+    figure = plots.image_grid(images, [f"image {i}" for i in range(10)], title="ten", columns=4)
+    shown: list[Any] = [ax for ax in figure.axes if ax.images]
+    assert (len(figure.axes), [ax.get_title() for ax in shown]) == (12, [f"image {i}" for i in range(10)])
+    np.testing.assert_array_equal(np.ma.getdata(shown[3].images[0].get_array()), images[3])
+    assert not any(ax.axison for ax in figure.axes)
+    plots.image_grid(images[:0], [], title="none").canvas.draw()
+
+
+def test_the_map_rings_what_was_answered_wrong() -> None:
+    points = np.arange(20.0).reshape(10, 2)
+    wrong = np.arange(10) % 4 == 1
+    ax = plots.image_map(points, np.arange(10), wrong)
+    collections: list[Any] = list(ax.collections)
+    *digits, rings = collections
+    np.testing.assert_array_equal(np.concatenate([mark.get_offsets() for mark in digits]), points)
+    np.testing.assert_array_equal(rings.get_offsets(), points[wrong])
+
+
+def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
+    found = evaluation.reliability(PROBABILITIES, LABELS, bins=10)
+    ax: Any = plots.reliability_diagram(found)
+    points = ax.containers[0].lines[0].get_xydata()
+    filled = found.n > 0
+    np.testing.assert_allclose(points, np.column_stack([found.confidence, found.accuracy])[filled])
+    assert texts(ax) == [f"{n:,}" for n in found.n[filled]] + ["images"]
+    figure = plots.reliability_before_after(found, found, title="the same")
+    assert [ax.get_title() for ax in figure.axes] == ["As trained", "After temperature scaling"]
+
+
+def test_risk_and_coverage_with_the_chosen_threshold() -> None:
+    curve = error_analysis.risk_coverage(PROBABILITIES, LABELS)
+    chosen = error_analysis.answered_above(0.7, PROBABILITIES, LABELS)
+    figure: Any = plots.risk_coverage(curve, chosen, goal=0.9, title="left to a person")
+    left, right = figure.axes
+    np.testing.assert_allclose(right.lines[0].get_xydata(), np.column_stack([1 - curve["coverage"], curve["risk"]]))
+    assert right.lines[-1].get_xydata().tolist() == [[chosen.left, 1 - chosen.accuracy]]
+    assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
+    nothing = error_analysis.answered_above(np.inf, PROBABILITIES, LABELS)
+    plots.risk_coverage(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()

@@ -272,6 +272,47 @@ def test_the_default_network_is_the_reference(tmp_path: Path, monkeypatch: pytes
         runs.model_path("broken", tmp_path)
 
 
+def begun(folder: Path, name: str, started: str) -> None:
+    content = json.loads((folder / name / "config.json").read_text()) | {"started": started}
+    (folder / name / "config.json").write_text(json.dumps(content))
+
+
+def test_the_run_to_look_at_is_the_newest_whole_one_else_the_reference(tmp_path: Path) -> None:
+    committed = Path(runs.__file__).parent.parent / "results" / "reference"
+    assert runs.choose("", tmp_path).path == committed
+    fake(tmp_path, "reference", 0.7)
+    assert runs.choose("", tmp_path).path == runs.choose("reference", tmp_path).path == tmp_path / "reference"
+    for name, accuracy, started in (
+        ("old", 0.9, "2026-01-02T11:00:00+00:00"),
+        ("new", 0.5, "2026-01-02T10:00:00-02:00"),  # at 12:00
+        ("broken", None, "2026-01-03T00:00:00+00:00"),
+    ):
+        fake(tmp_path, name, accuracy)
+        begun(tmp_path, name, started)
+    begun(tmp_path, "reference", "2027-01-01T00:00:00+00:00")
+    assert runs.choose("", tmp_path).name == "new"
+    assert runs.choose("old", tmp_path).name == "old"
+    assert runs.choose(str(tmp_path / "old"), tmp_path / "elsewhere").name == "old"
+    with pytest.raises(RunError, match="broken is incomplete"):
+        runs.choose("broken", tmp_path)
+    with pytest.raises(RunError, match="no run 'nosuch'"):
+        runs.choose("nosuch", tmp_path)
+    assert runs.describe(runs.choose("old", tmp_path)) == "run old (fast, trained on mnist, seed 0)"
+
+
+def test_a_run_brings_its_data_set_and_predictions(made: Run, digits: Dataset, tmp_path: Path) -> None:
+    found = runs.load_dataset_of(made)
+    np.testing.assert_array_equal(found.x_train, digits.x_train)
+    np.testing.assert_array_equal(found.y_validation, digits.y_validation)
+    probabilities, labels = runs.predictions(made)
+    np.testing.assert_array_equal(labels, digits.y_test)
+    network = inference.load(made.path / "model.tflite")
+    np.testing.assert_allclose(inference.predict_many(network, digits.x_test, batch=100), probabilities, atol=1e-5)
+    fake(tmp_path, "other", 0.9, dataset="digits", sha256="0123456789abcdef")
+    with pytest.raises(RunError, match=r"with a digits of SHA-256 0123456789ab\.\.\., scikit-learn has [0-9a-f]{12}"):
+        runs.load_dataset_of(runs.read("other", tmp_path))
+
+
 def test_results_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs.results_dir(tmp_path) == tmp_path
     monkeypatch.setenv("MNIST_RESULTS", "elsewhere")

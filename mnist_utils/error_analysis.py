@@ -1,0 +1,349 @@
+"""Where a network errs, and how far its confidence can be trusted: from recorded answers to tables."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from mnist_utils.evaluation import wilson_interval
+
+# The labels of MNIST's test set that people judged to be wrong, shown the pictures that confident learning had picked.
+# Northcutt, Athalye, Mueller (2021), Pervasive label errors in test sets destabilize machine learning benchmarks. NeurIPS.
+MNIST_LABEL_ERRORS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
+
+
+# --- digits -----------------------------------------------------------------------------------------------
+
+
+def per_class(matrix: ArrayLike) -> pd.DataFrame:
+    """Compute precision, recall and F1 of each digit, with 95 % intervals.
+
+    Precision and recall are shares of images, so Wilson's interval fits them. F1 is none, but F* = TP / (TP + FP + FN), the
+    share of right ones among the images that show the digit or are taken for it, is; and F1 = 2 F* / (1 + F*) grows with it.
+
+    Parameters
+    ----------
+    matrix : integer array, shape (10, 10)
+        Row: true label, column: answer.
+
+    Returns
+    -------
+    DataFrame
+        A row a digit; columns n, and precision, recall, f1, each with _low and _high; 0 to 1, NaN where nothing can be said.
+
+    References
+    ----------
+    Hand, Christen, Kirielle (2021), F*: an interpretable transformation of the F-measure. Machine Learning 110.
+    """
+    counts = np.asarray(matrix)
+    hits, shown, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    columns: dict[str, Any] = {"n": shown}
+    for name, total in ("precision", answered), ("recall", shown), ("f1", shown + answered - hits):
+        rows = [
+            (right / n, *wilson_interval(int(right), int(n))) if n else (np.nan,) * 3
+            for right, n in zip(hits, total, strict=True)
+        ]
+        shares = np.array(rows, np.float64).T
+        if name == "f1":
+            shares = 2 * shares / (1 + shares)
+        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), shares, strict=True))
+    return pd.DataFrame(columns, index=pd.Index(range(len(counts)), name="digit"))
+
+
+def confused_pairs(matrix: ArrayLike, top: int = 10) -> pd.DataFrame:
+    """List the most frequent errors.
+
+    Parameters
+    ----------
+    matrix : integer array, shape (10, 10)
+        Row: true label, column: answer.
+    top : int
+        Rows at most.
+
+    Returns
+    -------
+    DataFrame
+        Columns digit, answer, images, share (of all errors, 0 to 1); the most frequent first.
+    """
+    errors = np.array(matrix)
+    np.fill_diagonal(errors, 0)
+    digits, answers = np.nonzero(errors)
+    images = errors[digits, answers]
+    pairs = pd.DataFrame({"digit": digits, "answer": answers, "images": images, "share": images / max(errors.sum(), 1)})
+    return pairs.sort_values(["images", "digit", "answer"], ascending=[False, True, True], ignore_index=True).head(top)
+
+
+def equally_hard(matrix: ArrayLike) -> float:
+    """Test whether the digits' recalls differ by more than chance.
+
+    Picking the best and the worst of ten and comparing their intervals would find a difference too often.
+
+    Parameters
+    ----------
+    matrix : integer array, shape (10, 10)
+        Row: true label, column: answer.
+
+    Returns
+    -------
+    float
+        The p-value of Pearson's chi-squared test of homogeneity; 1 where all or none of the answers are right.
+    """
+    from scipy.stats import chi2_contingency
+
+    counts = np.asarray(matrix)
+    table = np.stack([counts.diagonal(), counts.sum(axis=1) - counts.diagonal()])
+    table = table[:, table.any(axis=0)]  # without digits that do not occur
+    return float(chi2_contingency(table).pvalue) if table.any(axis=1).all() else 1.0
+
+
+# --- confidence -------------------------------------------------------------------------------------------
+
+
+def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFrame:
+    """Compute what is gained by leaving the least certain answers to a person.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10), n > 0
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    DataFrame
+        For each confidence that occurs, from high to low: threshold, answered (images at least that confident), coverage
+        (their share of all, 0 to 1), errors (among them), risk (the share of errors among them, 0 to 1).
+
+    References
+    ----------
+    El-Yaniv and Wiener (2010), On the foundations of noise-free selective classification. JMLR 11.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    errors = np.cumsum((probabilities.argmax(axis=1) != np.asarray(labels))[order])
+    ordered = confidence[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal confidences are answered together
+    answered = last + 1
+    return pd.DataFrame(
+        {
+            "threshold": ordered[last].astype(np.float64),
+            "answered": answered,
+            "coverage": answered / len(ordered),
+            "errors": errors[last],
+            "risk": errors[last] / answered,
+        }
+    )
+
+
+def threshold_for(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
+    """Find the lowest confidence at which the answered images are right often enough.
+
+    Choose on validation images, then look with `answered_above` what it does on others: on the images that it was
+    chosen on, it looks better than it is.
+
+    Parameters
+    ----------
+    accuracy : float, 0 to 1
+        Wanted share of right answers among the answered.
+    probabilities : float array, shape (n, 10), n > 0
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    float, 0 to 1; infinite where no threshold does it
+    """
+    curve = risk_coverage(probabilities, labels)
+    enough = curve[curve["answered"] - curve["errors"] >= accuracy * curve["answered"]]
+    return float(enough["threshold"].iloc[-1]) if len(enough) else np.inf
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The images that a network answers by itself, given a threshold; the others are left to a person.
+
+    Attributes
+    ----------
+    n : int
+        All images.
+    answered, errors : int
+        Those whose confidence reaches the threshold, and the wrong answers among them.
+    accuracy, accuracy_interval : float, (float, float)
+        Of the answered images, with Wilson's 95 % interval; NaN where there are none.
+    left : float
+        Share of the images that are left to a person, 0 to 1.
+    """
+
+    threshold: float
+    n: int
+    answered: int
+    errors: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    left: float
+
+
+def answered_above(threshold: float, probabilities: NDArray[Any], labels: ArrayLike) -> Answered:
+    """Count what a network answers, and how well, if it keeps silent below a confidence.
+
+    Parameters
+    ----------
+    threshold : float
+    probabilities : float array, shape (n, 10), n > 0
+    labels : integer array, shape (n,)
+    """
+    speaks = probabilities.max(axis=1) >= threshold
+    answered = int(speaks.sum())
+    errors = int((probabilities.argmax(axis=1) != np.asarray(labels))[speaks].sum())
+    accuracy, interval = np.nan, (np.nan, np.nan)
+    if answered:
+        accuracy, interval = 1 - errors / answered, wilson_interval(answered - errors, answered)
+    return Answered(threshold, len(speaks), answered, errors, accuracy, interval, 1 - answered / len(speaks))
+
+
+# --- labels -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SuspectedLabels:
+    """Labels, the most doubtful first.
+
+    Attributes
+    ----------
+    order : integer array, shape (n,)
+        All images, from the most to the least doubtful label.
+    quality : float array, shape (n,)
+        For each image (not in that order) the probability that the network gives to its label.
+    suspects : int
+        How many confident learning holds to be wrong; they need not be the first of `order`.
+    """
+
+    order: NDArray[np.intp]
+    quality: NDArray[np.float64]
+    suspects: int
+
+
+def suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> SuspectedLabels:
+    """Rank labels by how doubtful they are in the eyes of a network that was not trained on them.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10), rows sum to 1
+        Out of sample: for images that the network was not trained on.
+    labels : integer array, shape (n,), values 0 to 9, each occurring
+
+    References
+    ----------
+    Northcutt, Jiang, Chuang (2021), Confident learning: estimating uncertainty in dataset labels. JAIR 70.
+    """
+    with warnings.catch_warnings(action="ignore"):  # its progress bar, which is not shown, asks for a widget in notebooks
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+
+    given = labels.astype(int)
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to one only nearly
+    quality = np.asarray(get_label_quality_scores(given, exact, method="self_confidence"))
+    suspects = find_label_issues(given, exact, filter_by="confident_learning", n_jobs=1)
+    return SuspectedLabels(np.argsort(quality, kind="stable"), quality, int(np.sum(suspects)))
+
+
+def found_at_the_top(order: NDArray[np.intp], known: Collection[int], tops: Collection[int]) -> pd.DataFrame:
+    """Say how many of the known ones a ranking has at its top, and how many a ranking by lot would have.
+
+    Parameters
+    ----------
+    order : integer array, shape (n,)
+        Indices, the most doubtful first.
+    known : collection of int
+        The indices that ought to be at the top.
+    tops : collection of int
+        How many of the first to look at, each a row.
+
+    Returns
+    -------
+    DataFrame
+        Columns top, found, of, by_chance (expected), p_value (of finding as many by lot: the hypergeometric distribution's).
+    """
+    from scipy.stats import hypergeom
+
+    hits = np.cumsum(np.isin(order, list(known)))
+    tops = [min(top, len(order)) for top in tops]
+    found = [int(hits[top - 1]) for top in tops]
+    return pd.DataFrame(
+        {
+            "top": tops,
+            "found": found,
+            "of": len(known),
+            "by_chance": [len(known) * top / len(order) for top in tops],
+            "p_value": [
+                float(hypergeom(len(order), len(known), top).sf(hits_ - 1)) for top, hits_ in zip(tops, found, strict=True)
+            ],
+        }
+    )
+
+
+# --- neighbours -------------------------------------------------------------------------------------------
+
+
+def to_map(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) -> NDArray[np.float64]:
+    """Place images in the plane so that similar ones lie close together.
+
+    Parameters
+    ----------
+    images : array, shape (n, height, width)
+    method : {"pca", "tsne"}
+        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together, and says
+        nothing about large distances.
+    seed : int
+
+    Returns
+    -------
+    float array, shape (n, 2)
+
+    References
+    ----------
+    van der Maaten and Hinton (2008), Visualizing data using t-SNE. JMLR 9.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if method == "pca":
+        return _principal(images, 2, seed)
+    if method == "tsne":
+        perplexity = min(30, (len(images) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+        with threadpool_limits(1):  # its threads wait for each other busily: on shared cores several take ten times as long
+            return np.asarray(tsne.fit_transform(_principal(images, 50, seed)), np.float64)
+    raise ValueError(f"method: given {method!r}; allowed: pca, tsne")
+
+
+def neighbours_of_same_label(images: NDArray[Any], labels: NDArray[Any], k: int = 10, seed: int = 0) -> NDArray[np.float64]:
+    """Return for each image the share of its `k` nearest neighbours that bear its label.
+
+    Near in the space of the first 50 principal components, where most of what pixels tell is kept.
+
+    Parameters
+    ----------
+    images : array, shape (n, height, width), n > k
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    float array, shape (n,), 0 to 1
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=k).fit(_principal(images, 50, seed)).kneighbors(return_distance=False)
+    return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
+
+
+def _principal(images: NDArray[Any], components: int, seed: int) -> NDArray[np.float64]:
+    from sklearn.decomposition import PCA
+
+    flat = images.reshape(len(images), -1) / 255
+    return np.asarray(PCA(min(components, *flat.shape), random_state=seed).fit_transform(flat), np.float64)
