@@ -66,14 +66,6 @@ def load(path: Path) -> Predict:
     return predict
 
 
-def load_keras(path: Path) -> Any:
-    """Load a ``.keras`` file as the keras.Model that it is, with safe_mode only.
-
-    Raises
-    ------
-    ModelError
-        If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
-    """
 def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:
     """Ask a network about any number of images, `batch` at a time, which bounds the memory.
 
@@ -90,7 +82,14 @@ def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) ->
     return np.concatenate([network(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
-def _load_keras(path: Path) -> Predict:
+def load_keras(path: Path) -> Any:
+    """Load a ``.keras`` file as the keras.Model that it is, with safe_mode only.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
+    """
     import keras
 
     try:

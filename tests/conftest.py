@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mnist_utils import cli
+
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 pytest.register_assert_rewrite("tests.asking")
-from mnist_utils import cli
 
 REAL_MNIST = os.environ.get("MNIST_DATA_DIR", "")
 _NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once

@@ -10,9 +10,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mnist_utils import plots
-from mnist_utils.ablations import Effect
 from mnist_utils import error_analysis, evaluation, plots
+from mnist_utils.ablations import Effect
 
 HISTORY = pd.DataFrame(
     {
