@@ -27,7 +27,7 @@ if pause then
   -- Each connection pauses at random, whatever the others wait for: all together are nearly a Poisson process.
   function delay()
     if os.time() >= stop then return 1000000 end -- the rest of the time is for the answers to come
-    return math.min(-math.log(1 - math.random()) * pause, 4) * 1000 -- the server ends what is idle for 5 seconds
+    return math.min(-math.log(1 - math.random()) * pause, 2.5) * 1000 -- the server ends what is idle for 5 seconds
   end
 
   local by_status = {}
