@@ -31,7 +31,7 @@ class Figure:
     def wide(self) -> bool:
         """Whether it needs the whole width of a page to be read."""
         width, height = struct.unpack(">II", base64.b64decode(self.png[:32])[16:24])  # the PNG's header
-        return bool(width > 1.8 * height)
+        return bool(width > 1.6 * height)
 
 
 @dataclass(frozen=True)

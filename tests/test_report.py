@@ -104,7 +104,7 @@ def test_the_figures_are_those_of_the_tagged_cells_with_words(folder: Path) -> N
     assert sizes == [(300, 200), (900, 200), (200, 200)]
     assert images[2]["alt"] == "Ten curves that fall"
     assert images[0]["alt"] == "Figure of the section “The digits” in notebook 01_explore"
-    assert [attributes["class"] for attributes in page.all("figure")] == ["card", "card whole-row", "card"]
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card lone", "card whole-row", "card lone"]
     links = [attributes["href"] for attributes in page.all("a")]
     assert set(links) == {"notebooks/01_explore.html", "notebooks/02_train.html"}
 

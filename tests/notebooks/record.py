@@ -34,7 +34,13 @@ def record(path: Path, given: dict[str, Any], place: Path) -> Path:
     (step,) = notebooks.settle([path], given)
     with notebooks.kernels_of_this_environment():
         notebook = papermill.execute_notebook(
-            str(path), None, step.given, progress_bar=False, kernel_name="python3", cwd=place
+            str(path),
+            None,
+            step.given,
+            progress_bar=False,
+            kernel_name="python3",
+            cwd=place,
+            extra_arguments=["--log-level=CRITICAL"],
         )
     del notebook.metadata["papermill"]  # times, and paths of this machine
     notebook.metadata.pop("widgets", None)
