@@ -55,16 +55,17 @@ def record(path: Path, given: dict[str, Any], place: Path) -> Path:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as home:
-        for name, value in isolation(Path(home)).items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        for path in notebooks.choose(sys.argv[1] if len(sys.argv) > 1 else None):
+    """Record all notebooks, or those that the command names."""
+    for path in notebooks.choose(sys.argv[1] if len(sys.argv) > 1 else None):
+        with tempfile.TemporaryDirectory() as home:  # for each its own: none may find the run that another made
+            for name, value in isolation(Path(home)).items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
             start = time.perf_counter()
             copy = record(path, parameters()[path.stem], PLACE)
-            print(f"{copy.name}  {time.perf_counter() - start:.0f} s, {copy.stat().st_size / 1024:.0f} kB", flush=True)
+        print(f"{copy.name}  {time.perf_counter() - start:.0f} s, {copy.stat().st_size / 1024:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":
