@@ -79,16 +79,16 @@ def paired_values(effect: Effect, *, title: str = "", ax: Axes | None = None) ->
     ax.set_xticks([0, 1], [effect.a, effect.b])
     ax.set_xlim(-0.4, 1.4)
     if effect.is_ratio:
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * max(*effect.values_a, *effect.values_b))
     else:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    ax.set(ylabel="seconds" if effect.is_ratio else "accuracy", title=title or f"Each line is a {effect.pairs}")
+    ax.set(ylabel=effect.measure.replace("_", " "), title=title or f"Each line is a {effect.pairs}")
     ax.grid(alpha=0.3, axis="y")
     return ax
 
 
 def paired_interval(effect: Effect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the line that the claim is about.
+    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the side on which the claim holds.
 
     Parameters
     ----------
@@ -100,21 +100,17 @@ def paired_interval(effect: Effect, *, threshold: float | None = None, title: st
     ax = ax or plt.subplots(layout="constrained")[1]
     neutral, scale = (1.0, 1.0) if effect.is_ratio else (0.0, 100.0)
     low, mean, high = (scale * value for value in (effect.interval[0], effect.mean, effect.interval[1]))
+    line = neutral if threshold is None else scale * threshold
     ax.axvline(neutral, color="black", linewidth=1)
-    if threshold is not None:
-        ax.axvline(scale * threshold, color="black", linewidth=1, linestyle="--")
-    ax.scatter(
-        [scale * value for value in effect.effects],
-        [0.0] * effect.n,
-        facecolors="none",
-        edgecolors="0.4",
-        label=f"one {effect.pairs}",
-    )
-    ax.errorbar(
-        [mean], [1.0], xerr=[[mean - low], [high - mean]], fmt="D", color="black", capsize=5, label="mean, 95 % interval"
-    )
+    ax.scatter([scale * value for value in effect.effects], [0.0] * effect.n, facecolors="none", edgecolors="0.4")
+    ax.errorbar([mean], [1.0], xerr=[[mean - low], [high - mean]], fmt="D", color="black", capsize=5)
     ax.set_yticks([0, 1], ["each pair", "mean and\n95 % interval"])
     ax.set_ylim(-0.6, 1.6)
+    left, right = min(ax.get_xlim()[0], line), max(ax.get_xlim()[1], line)
+    right += 0.18 * (right - left)  # room for the words
+    ax.axvspan(line, right, color="0.92", zorder=0)
+    ax.text(right, -0.55, "claim \nholds ", ha="right", va="bottom", color="0.35")
+    ax.set_xlim(left, right)
     what = f"{effect.b} / {effect.a}" if effect.is_ratio else f"{effect.b} - {effect.a}, points of accuracy"
     ax.set(xlabel=what, title=title or ("Ratio" if effect.is_ratio else "Difference"))
     ax.grid(alpha=0.3, axis="x")

@@ -196,7 +196,7 @@ def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeyp
         (variant, repeat) for repeat in range(2) for variant in ("array", "generator")
     ]
     assert (times["seconds"] >= 0).all()
-    assert len(fed["array"]) == len(fed["generator"]) == 1 + 2 * 3
+    assert len(fed["array"]) == len(fed["generator"]) == 1 + 2 * ablations._BEST_OF
     for array, generator in zip(fed["array"], fed["generator"], strict=True):
         for (x, y), (x_generated, y_generated) in zip(array, generator, strict=True):
             np.testing.assert_array_equal(x, x_generated)

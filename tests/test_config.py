@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from mnist_utils import ConfigError
-from mnist_utils.config import RECIPES, TrainConfig, allowed, defaults, make_config
+from mnist_utils.config import RECIPES, TrainConfig, allowed, defaults, from_parameters, make_config
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
@@ -92,3 +92,11 @@ def test_words_for_help() -> None:
     assert defaults("model") == "fast"
     assert defaults("patience") == "off"
     assert defaults("train_limit") == "all"
+
+
+def test_parameters_of_a_notebook_that_leave_the_choice_open() -> None:
+    given = TrainConfig(model="branched").model_dump() | {"epochs": -1, "conv_dropout": -1.0, "schedule": "", "other": 3}
+    found = from_parameters(given)
+    assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}
+    with pytest.raises(KeyError, match="seed"):
+        from_parameters({name: value for name, value in given.items() if name != "seed"})
