@@ -107,7 +107,7 @@ def paired_interval(effect: Effect, *, threshold: float | None = None, title: st
     ax.set_yticks([0, 1], ["each pair", "mean and\n95 % interval"])
     ax.set_ylim(-0.6, 1.6)
     left, right = min(ax.get_xlim()[0], line), max(ax.get_xlim()[1], line)
-    right += 0.18 * (right - left)  # room for the words
+    left, right = left - 0.05 * (right - left), right + 0.18 * (right - left)  # room for circles, and for the words
     ax.axvspan(line, right, color="0.92", zorder=0)
     ax.text(right, -0.55, "claim \nholds ", ha="right", va="bottom", color="0.35")
     ax.set_xlim(left, right)
