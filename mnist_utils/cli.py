@@ -17,9 +17,6 @@ from typer.core import TyperCommand
 from mnist_utils import ConfigError, MnistError, __version__
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mnist_utils.images import Polarity, Reading
     from mnist_utils.notebooks import Done
     from mnist_utils.runs import Run
@@ -357,18 +354,18 @@ def _pictures(name: str) -> list[str]:
 
 
 def _answer(name: str, network: Any, temperature: float, polarity: Polarity, explain: bool) -> dict[str, Any]:
-    from mnist_utils.evaluation import apply_temperature
-    from mnist_utils.images import ImageError, read
+    from mnist_utils import inference
+    from mnist_utils.images import ImageError
 
+    picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        reading = read(sys.stdin.buffer.read() if name == "-" else Path(name), polarity=polarity)
+        answer = inference.answer(picture, network, temperature=temperature, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
+    reading = answer.reading
     if explain:
         _explain(name, reading)
-    probabilities: NDArray[np.float64] = apply_temperature(network(reading.image[None]), temperature)[0]
-    order = probabilities.argsort()[::-1][:3]
-    top = [[int(digit), round(float(probabilities[digit]), 4)] for digit in order]
+    top = [[digit, round(probability, 4)] for digit, probability in answer.top()]
     return {
         "path": name,
         "label": top[0][0],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError
+from mnist_utils.evaluation import apply_temperature
+from mnist_utils.images import Polarity, Reading, read
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -64,6 +67,47 @@ def load(path: Path) -> Predict:
         return np.asarray(interpreter.get_tensor(returned["index"]), np.float32)
 
     return predict
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says to a picture.
+
+    Attributes
+    ----------
+    reading : Reading
+        The picture as the network saw it.
+    probabilities : float array, shape (10,)
+    """
+
+    reading: Reading
+    probabilities: NDArray[np.float64]
+
+    def top(self, k: int = 3) -> list[tuple[int, float]]:
+        """Return the `k` most probable digits with their probabilities, the most probable first."""
+        return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
+
+
+def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0, polarity: Polarity = "auto") -> Answer:
+    """Read a picture and ask a network which digit it shows.
+
+    Parameters
+    ----------
+    picture : Path or bytes
+        See `images.read`.
+    network : callable
+        From `load`.
+    temperature : float
+        Of the run, which calibrates its probabilities; see `evaluation.apply_temperature`.
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+
+    Raises
+    ------
+    ImageError
+        If the picture cannot be read or shows no digit.
+    """
+    reading = read(picture, polarity=polarity)
+    return Answer(reading, apply_temperature(network(reading.image[None]), temperature)[0])
 
 
 def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:

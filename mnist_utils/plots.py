@@ -208,7 +208,7 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     ax.set(xticks=table.index, xlabel="digit", ylabel="with 95 % interval", title=title)
     ax.grid(alpha=0.3, axis="y")
-    ax.legend(ncols=3, loc="lower left")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
 
@@ -218,7 +218,7 @@ def image_grid(
     """Draw 28x28 images with a caption above each."""
     figure = figure or plt.figure()
     rows = max(1, -(-len(captions) // columns))
-    figure.set_size_inches(1.25 * columns, 0.6 + 1.65 * rows)
+    figure.set_size_inches(1.25 * columns, 0.9 + 1.65 * rows)
     figure.set_layout_engine("constrained")
     for ax in (axes := figure.subplots(rows, columns, squeeze=False)).flat:
         ax.set_axis_off()
@@ -329,11 +329,113 @@ def risk_coverage(curve: pd.DataFrame, chosen: Answered, *, goal: float, title: 
     return figure
 
 
+def shares(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw shares with their intervals, a row each (index: names; columns share, low, high; 0 to 1)."""
+    ax = ax or plt.subplots(figsize=(9, 0.9 + 0.55 * len(table)), layout="constrained")[1]
+    ends = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
+    places = np.arange(len(table))
+    ax.barh(places, table["share"], xerr=ends, color=_TRAINING, alpha=0.75, height=0.6, capsize=4)
+    ax.set_yticks(places, list(table.index))
+    for place, (share, high) in enumerate(zip(table["share"], table["high"], strict=True)):
+        ax.annotate(f"{share:.1%}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), title=title)
+    sns.despine(ax=ax)
+    return ax
+
+
+def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw shares of each digit as bars side by side (index: digits; a column a series, three at most; 0 to 1)."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    width = 0.8 / table.shape[1]
+    styles = zip((_TRAINING, _VALIDATION, "#009E73"), ("", "//", ".."), table.items(), strict=False)
+    for i, (colour, hatch, (name, values)) in enumerate(styles):
+        left = table.index + (i - (table.shape[1] - 1) / 2) * width
+        ax.bar(left, values, width, label=str(name), color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xticks=table.index, xlabel="digit", ylabel=ylabel, title=title)
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3, frameon=False)
+    return ax
+
+
+def confidence_histogram(confidence: ArrayLike, right: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how sure right and wrong answers are, stacked, in twenty bins.
+
+    Parameters
+    ----------
+    confidence : float array, shape (n,), 0 to 1
+    right : bool array, shape (n,)
+    """
+    ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
+    confidence, right = np.asarray(confidence), np.asarray(right, bool)
+    parts = [confidence[~right], confidence[right]]
+    labels = [f"wrong ({len(parts[0]):,})", f"right ({len(parts[1]):,})"]
+    ax.hist(parts, bins=20, range=(0, 1), stacked=True, color=[_VALIDATION, _TRAINING], label=labels, edgecolor="white")
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlabel="confidence (probability of the answer)", ylabel="images", title=title)
+    ax.legend(loc="upper left")
+    sns.despine(ax=ax)
+    return ax
+
+
+def one_and_both_polarities(trials: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw the accuracies of `polarity.train_on_both`, a line a seed, on normal and on inverted images."""
+    figure, axes = _pair(figure, (10, 4))
+    for ax, measure, name in (
+        (axes[0], "accuracy", "white on black, as in training"),
+        (axes[1], "inverted_accuracy", "black on white"),
+    ):
+        for seed, rows in trials.groupby("seed", sort=True):
+            ax.plot(rows["variant"], rows[measure], marker="o", color=_TRAINING, alpha=0.6, label=f"seed {seed}")
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        ax.set(xlabel="trained on", ylabel="right validation images", title=name, xlim=(-0.3, 1.3))
+        ax.grid(alpha=0.3, axis="y")
+    figure.suptitle(title)
+    return figure
+
+
+def picture_and_answer(picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw a picture beside the probabilities of the ten digits, the answer's bar in another colour."""
+    figure, (left, right) = _pair(figure, (9, 3.4))
+    left.imshow(np.asarray(picture), cmap="gray")
+    left.set_axis_off()
+    values = np.asarray(probabilities)
+    colours = [_VALIDATION if digit == values.argmax() else _TRAINING for digit in range(10)]
+    right.bar(range(10), values, color=colours)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="probability")
+    sns.despine(ax=right)
+    figure.suptitle(title)
+    return figure
+
+
+def latencies(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how long answers take (index: ways to ask; columns p50, p99 in milliseconds) on a logarithmic axis."""
+    ax = ax or plt.subplots(figsize=(9, 1.4 + 0.5 * len(table)), layout="constrained")[1]
+    places = np.arange(len(table))
+    ax.hlines(places, table["p50"], table["p99"], color="0.6", linewidth=3, zorder=1)
+    for name, label, colour, marker in (("p50", "median", _TRAINING, "o"), ("p99", "99th percentile", _VALIDATION, "s")):
+        ax.scatter(table[name], places, color=colour, marker=marker, s=60, label=label, zorder=2)
+    for place, milliseconds in zip(places, table["p50"], strict=True):
+        ax.annotate(f"{milliseconds:.3g} ms", (milliseconds, place), xytext=(0, 8), textcoords="offset points", ha="center")
+    ax.set_yticks(places, list(table.index))
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.margins(x=0.12, y=0.25)
+    ax.set(xlabel="milliseconds for one image", title=title)
+    ax.grid(alpha=0.3, axis="x")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return ax
+
+
 def reading_steps(reading: Reading, *, title: str, figure: Figure | None = None) -> Figure:
     """Draw how a picture became a network's input, step by step, the last step being what the network sees."""
     figure = figure or plt.figure()
     steps = {**reading.steps, "as the network sees it": reading.image / 255}
-    figure.set_size_inches(2.6 * len(steps), 3.2)
+    tallest = max(1.0, *(image.shape[0] / image.shape[1] for image in steps.values()))
+    figure.set_size_inches(2.6 * len(steps), 2.6 * min(tallest, 2) + 0.9)
     figure.set_layout_engine("constrained")
     for ax, (name, image) in zip(figure.subplots(1, len(steps)), steps.items(), strict=True):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -7,8 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from mnist_utils import inference, models
+from mnist_utils import inference, models, paper
+from mnist_utils.data import load_dataset
+from mnist_utils.images import ImageError
 from mnist_utils.inference import ModelError
 
 
@@ -68,3 +71,27 @@ def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     for name in "evil.keras", "text.keras":
         with pytest.raises(ModelError, match=f"{name} cannot be loaded with safe_mode"):
             inference.load(tmp_path / name)
+
+
+def test_an_answer_is_the_reading_and_calibrated_probabilities() -> None:
+    digit = load_dataset("digits").x_test[0]
+    logits = np.array([[0.0, 1, 2, 3, 4, 9, 8, 7, 6, 5]])
+    seen: list[np.ndarray] = []
+
+    def network(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return np.asarray(softmax(logits, axis=1), np.float32)
+
+    found = inference.answer(paper.encode(255 - digit), network, temperature=2)
+    assert found.reading.inverted
+    np.testing.assert_array_equal(seen[0][0], found.reading.image)
+    np.testing.assert_allclose(found.probabilities, softmax(logits[0] / 2), atol=1e-6)
+    assert [label for label, _ in found.top(4)] == [5, 6, 7, 8]
+    assert found.top(1)[0][1] == pytest.approx(softmax(logits[0] / 2).max(), abs=1e-6)
+    with pytest.raises(ImageError, match="no digit"):  # nothing on white is lighter
+        inference.answer(paper.encode(255 - digit), network, polarity="light-on-dark")
+
+
+def test_no_digit_is_no_answer() -> None:
+    with pytest.raises(ImageError, match="no digit"):
+        inference.answer(paper.encode(np.full((50, 50), 200, np.uint8)), lambda _: np.full((1, 10), 0.1, np.float32))

@@ -196,3 +196,63 @@ def test_risk_and_coverage_with_the_chosen_threshold() -> None:
     assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
     nothing = error_analysis.answered_above(np.inf, PROBABILITIES, LABELS)
     plots.risk_coverage(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()
+
+
+def test_shares_are_bars_with_their_numbers() -> None:
+    table = pd.DataFrame({"share": [0.5, 0.99], "low": [0.4, 0.98], "high": [0.6, 0.995]}, index=["inverted", "normal"])
+    ax: Any = plots.shares(table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["inverted", "normal"]
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.99]
+    assert texts(ax) == ["50.0%", "99.0%"]
+
+
+def test_bars_of_each_digit_stand_side_by_side() -> None:
+    table = pd.DataFrame({"one": np.linspace(0, 1, 10), "other": np.linspace(1, 0, 10)})
+    ax: Any = plots.digit_bars(table, ylabel="share")
+    one, other = ax.containers
+    np.testing.assert_allclose([bar.get_height() for bar in one], table["one"])
+    ends, starts = [bar.get_x() + bar.get_width() for bar in one], [bar.get_x() for bar in other]
+    np.testing.assert_allclose(ends, starts, atol=1e-12)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
+
+
+def test_the_histogram_stacks_right_on_wrong() -> None:
+    ax: Any = plots.confidence_histogram([0.99, 0.98, 0.97, 0.52], [True, False, True, True])
+    wrong, right = ax.containers
+    assert [bar.get_height() for bar in wrong][-1] == 1
+    assert (right[-1].get_y(), right[-1].get_height()) == (1, 2)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["wrong (1)", "right (3)"]
+
+
+def test_each_seed_is_a_line_from_one_polarity_to_both() -> None:
+    trials = pd.DataFrame(
+        {
+            "variant": ["a", "b"] * 2,
+            "seed": [0, 0, 1, 1],
+            "accuracy": [0.9, 0.8, 0.7, 0.6],
+            "inverted_accuracy": [0, 1, 0, 1],
+        }
+    )
+    normal, inverted = plots.one_and_both_polarities(trials, title="both").axes
+    assert [line.get_ydata().tolist() for line in normal.lines] == [[0.9, 0.8], [0.7, 0.6]]  # type: ignore[union-attr]
+    assert [line.get_ydata().tolist() for line in inverted.lines] == [[0, 1], [0, 1]]  # type: ignore[union-attr]
+
+
+def test_the_answer_is_the_bar_of_another_colour() -> None:
+    values = np.full(10, 0.05)
+    values[7] = 0.55
+    left, right = plots.picture_and_answer(np.zeros((30, 40, 3)), values, title="a seven").axes
+    bars: list[Any] = list(right.patches)
+    assert [bar.get_height() for bar in bars] == values.tolist()
+    assert [i for i, bar in enumerate(bars) if bar.get_facecolor() != bars[0].get_facecolor()] == [7]
+    assert left.images[0].get_array().shape == (30, 40, 3)  # type: ignore[union-attr]
+
+
+def test_latencies_are_medians_and_tails() -> None:
+    table = pd.DataFrame({"p50": [0.25, 40.0], "p99": [0.5, 80.0]}, index=["LiteRT", "Keras"])
+    ax: Any = plots.latencies(table)
+    assert ax.get_xscale() == "log"
+    _, medians, tails = ax.collections
+    np.testing.assert_array_equal(medians.get_offsets(), [[0.25, 0], [40, 1]])
+    np.testing.assert_array_equal(tails.get_offsets(), [[0.5, 0], [80, 1]])
+    assert texts(ax) == ["0.25 ms", "40 ms"]
