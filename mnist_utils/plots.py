@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from mnist_utils.ablations import Effect
@@ -450,3 +454,173 @@ def _pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any
     figure.set_size_inches(size)
     figure.set_layout_engine("constrained")
     return figure, figure.subplots(1, 2)
+
+
+# --- the data set -----------------------------------------------------------------------------------------
+
+_PARTS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
+_DIGITS = sns.color_palette("colorblind", 10)
+
+
+def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw each digit's share of each part.
+
+    Parameters
+    ----------
+    counts : DataFrame of integers
+        A row a digit, a column a part: training, validation, test.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
+    shares = 100 * counts / counts.sum()
+    shares.plot.bar(ax=ax, color=[_PARTS[str(part)] for part in shares], width=0.8, rot=0)
+    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label="all digits equally often")
+    ax.set(xlabel="digit", ylabel="% of the part's images", title=title)
+    ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    return ax
+
+
+def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a contact sheet: a row of images for each digit, the digit before it.
+
+    Parameters
+    ----------
+    rows : sequence of ten arrays, shapes (n, 28, 28), grey levels 0 to 255
+        Rows may differ in length.
+    """
+    columns = max(len(images) for images in rows)
+    sheet = np.full((29 * len(rows), 29 * columns), 70, np.uint8)  # a dark grey grid between the images
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            sheet[29 * row : 29 * row + 28, 29 * column : 29 * column + 28] = image
+    if ax is None:
+        width = 9.0
+        ax = plt.subplots(figsize=(width, width * len(rows) / columns + 0.5), layout="constrained")[1]
+    ax.imshow(sheet[:-1, :-1], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=29 * np.arange(len(rows)) + 14, yticklabels=range(len(rows)), title=title)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw each digit's mean image above the standard deviation of its pixels (shapes (10, 28, 28), grey levels)."""
+    figure = figure or plt.figure()
+    figure.set_size_inches(10, 2.9)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(2, len(means))
+    for row, (images, colours, name) in enumerate(((means, "gray", "mean"), (stds, "viridis", "standard\ndeviation"))):
+        for digit, (ax, image) in enumerate(zip(axes[row], images, strict=True)):
+            drawn = ax.imshow(image, cmap=colours, vmin=0, vmax=255 if row == 0 else 128)
+            ax.set(xticks=[], yticks=[], title=str(digit) if row == 0 else "")
+        axes[row, 0].set_ylabel(name)
+        figure.colorbar(drawn, ax=axes[row], label="grey level", aspect=8)
+    figure.suptitle(title)
+    return figure
+
+
+def pixel_use(levels: NDArray[Any], used: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw how often each grey level occurs, and how often each pixel holds ink.
+
+    Parameters
+    ----------
+    levels : integer array, shape (256,)
+        Pixels with each grey level.
+    used : float array, shape (28, 28)
+        Share of images, 0 to 1, in which a pixel is not 0. Where it is 0 a cross stands.
+    """
+    figure, (left, right) = _pair(figure, (10, 4))
+    left.bar(np.arange(0, 256, 8), 100 * levels.reshape(32, 8).sum(axis=1) / levels.sum(), 8, align="edge", color=_TRAINING)
+    left.set(yscale="log", xlabel="grey level, 8 to a bar", ylabel="% of all pixels (logarithmic)", title="Grey levels")
+    drawn = right.imshow(100 * used, cmap="viridis", vmin=0, vmax=100)
+    never = np.argwhere(used == 0)
+    right.plot(never[:, 1], never[:, 0], "x", color="white", markersize=5)
+    right.set(xticks=[0, 4, 14, 23, 27], yticks=[0, 4, 14, 23, 27], title="Where ink lies (x: never)")
+    figure.colorbar(drawn, ax=right, label="% of images with ink here")
+    figure.suptitle(title)
+    return figure
+
+
+def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how a measured value is spread among the images of each digit.
+
+    Boxes hold the middle half, their line is the median, whiskers hold all but the outermost 1 % on either side.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
+    values, labels = np.asarray(values), np.asarray(labels)
+    sns.boxplot(x=labels, y=values, whis=(1, 99), fliersize=1.5, color="#9ecae1", linecolor="#333333", ax=ax)
+    ax.axhline(float(np.nanmedian(values)), color=_VALIDATION, linewidth=1, linestyle="--", label="median of all")
+    ax.set(xlabel="digit", ylabel=name, title=title)
+    ax.legend(loc="upper right", frameon=False)
+    return ax
+
+
+def neighbour_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw, for each part, the share of its images whose nearest training image is nearer than a distance."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    styles = ("-", "--", ":")
+    for (name, values), style in zip(distances.items(), styles, strict=False):
+        ax.ecdf(values, label=f"{name}, {len(values):,} images", color=_PARTS[name], linestyle=style, linewidth=2)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(
+        xlabel="distance to the nearest other training image", ylabel="images at most that far", title=title, xlim=(0, None)
+    )
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", frameon=False)
+    return ax
+
+
+def pairs(
+    first: NDArray[Any],
+    second: NDArray[Any],
+    captions: Sequence[str],
+    *,
+    names: tuple[str, str],
+    title: str,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draw pairs of images, a column a pair: `first` above `second` above their difference.
+
+    Parameters
+    ----------
+    first, second : uint8 arrays, shape (n, 28, 28)
+    captions : n texts
+        Stand above the columns.
+    names : two texts
+        What the first and the second images are.
+    """
+    figure = figure or plt.figure()
+    figure.set_size_inches(10, 4)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(3, len(first), squeeze=False)
+    for column, caption in enumerate(captions):
+        a, b = first[column].astype(int), second[column].astype(int)
+        for row, image in enumerate((a, b)):
+            axes[row, column].imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        drawn = axes[2, column].imshow(a - b, cmap="PuOr", vmin=-255, vmax=255, interpolation="nearest")
+        axes[0, column].set_title(caption, fontsize=9)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    for row, name in enumerate((*names, "difference")):
+        axes[row, 0].set_ylabel(name)
+    figure.colorbar(drawn, ax=axes[2], label="grey levels", aspect=8, ticks=[-255, 0, 255])
+    figure.suptitle(title)
+    return figure
+
+
+def digit_map(points: NDArray[Any], labels: NDArray[Any], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw images as points in the plane, each as its digit; the large digit stands at the median of its kind.
+
+    Parameters
+    ----------
+    points : float array, shape (n, 2)
+    labels : integer array, shape (n,), values 0 to 9
+    """
+    ax = ax or plt.subplots(figsize=(8, 7), layout="constrained")[1]
+    for digit in np.unique(labels):
+        own = points[labels == digit]
+        ax.scatter(own[:, 0], own[:, 1], s=22, marker=f"${digit}$", color=_DIGITS[digit], linewidths=0.3)
+    for digit in np.unique(labels):
+        x, y = np.median(points[labels == digit], axis=0)
+        text = ax.text(x, y, str(digit), fontsize=22, fontweight="bold", ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    ax.set(xticks=[], yticks=[], title=title)
+    return ax
