@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import KDTree
 from skimage.morphology import skeletonize
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -363,6 +364,12 @@ def pca_map(images: Images) -> tuple[Floats, float]:
     projection = PCA(2, svd_solver="covariance_eigh")
     points = projection.fit_transform(_pixels(images))
     return points, float(projection.explained_variance_ratio_.sum())
+
+
+def agreement(points: Floats, labels: Labels) -> float:
+    """Return the share (0 to 1) of points, shape (n, 2), whose nearest other point bears the same label."""
+    _, neighbour = KDTree(points).query(points, k=2)
+    return float((labels[neighbour[:, 1]] == labels).mean())
 
 
 @_one_thread

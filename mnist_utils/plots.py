@@ -459,7 +459,8 @@ def _pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any
 # --- the data set -----------------------------------------------------------------------------------------
 
 _PARTS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
-_DIGITS = sns.color_palette("colorblind", 10)
+# Seaborn's colours for the colour-blind, its yellow darker: it is too pale for small signs on white.
+_DIGITS = ["#a89a00" if i == 8 else colour for i, colour in enumerate(sns.color_palette("colorblind", 10))]
 
 
 def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -504,7 +505,7 @@ def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None
 def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
     """Draw each digit's mean image above the standard deviation of its pixels (shapes (10, 28, 28), grey levels)."""
     figure = figure or plt.figure()
-    figure.set_size_inches(10, 2.9)
+    figure.set_size_inches(10, 2.5)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(2, len(means))
     for row, (images, colours, name) in enumerate(((means, "gray", "mean"), (stds, "viridis", "standard\ndeviation"))):
@@ -549,7 +550,7 @@ def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = ""
     sns.boxplot(x=labels, y=values, whis=(1, 99), fliersize=1.5, color="#9ecae1", linecolor="#333333", ax=ax)
     ax.axhline(float(np.nanmedian(values)), color=_VALIDATION, linewidth=1, linestyle="--", label="median of all")
     ax.set(xlabel="digit", ylabel=name, title=title)
-    ax.legend(loc="upper right", frameon=False)
+    ax.legend(loc="upper right")
     return ax
 
 
@@ -588,7 +589,7 @@ def pairs(
         What the first and the second images are.
     """
     figure = figure or plt.figure()
-    figure.set_size_inches(10, 4)
+    figure.set_size_inches(10, 3.4)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(3, len(first), squeeze=False)
     for column, caption in enumerate(captions):
@@ -618,9 +619,23 @@ def digit_map(points: NDArray[Any], labels: NDArray[Any], *, title: str = "", ax
     for digit in np.unique(labels):
         own = points[labels == digit]
         ax.scatter(own[:, 0], own[:, 1], s=22, marker=f"${digit}$", color=_DIGITS[digit], linewidths=0.3)
-    for digit in np.unique(labels):
-        x, y = np.median(points[labels == digit], axis=0)
+    digits = np.unique(labels)
+    middles = np.array([np.median(points[labels == digit], axis=0) for digit in digits])
+    for digit, (x, y) in zip(digits, _apart(middles, 0.05 * np.ptp(points, axis=0)), strict=True):
         text = ax.text(x, y, str(digit), fontsize=22, fontweight="bold", ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=4, foreground="white")])
     ax.set(xticks=[], yticks=[], title=title)
     return ax
+
+
+def _apart(places: NDArray[Any], size: NDArray[Any]) -> NDArray[Any]:
+    """Push places apart, little by little, until none lies within `size` (shape (2,)) of another."""
+    places = places / size
+    for _ in range(200):
+        between = places[:, None] - places[None]
+        far = np.maximum(np.linalg.norm(between, axis=2, keepdims=True), 1e-9)
+        push = np.where(far < 1, between / far * (1 - far) / 2, 0)
+        if not push.any():
+            break
+        places = places + push.sum(axis=1)
+    return places * size
