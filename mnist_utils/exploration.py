@@ -323,8 +323,9 @@ def _project(projection: Any, flat: NDArray[Any]) -> Floats:
 def most_atypical(images: Images, labels: Labels, count: int, *, components: int = 30) -> list[Indices]:
     """Find the images of each digit that fit least to the others of their digit.
 
-    For each digit, a probabilistic principal component analysis is fitted: a normal distribution whose first `components`
-    directions have variances of their own and all others a common one. The images with the lowest likelihood come first.
+    For each digit, a probabilistic principal component analysis is fitted: a normal distribution whose first
+    `components` directions (at most one for twenty images) have variances of their own and all others a common one.
+    The images with the lowest likelihood come first.
 
     Returns
     -------
@@ -339,7 +340,8 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
     for digit in DIGITS:
         members = np.flatnonzero(labels == digit)
         pixels = images[members].reshape(len(members), -1).astype(np.float64) / 255
-        model = PCA(min(components, max(len(members) // 4, 1)), svd_solver="covariance_eigh").fit(pixels)
+        # With few images a component, the oddest would get one for itself, and be likely.
+        model = PCA(min(components, max(len(members) // 20, 1)), svd_solver="covariance_eigh").fit(pixels)
         found.append(members[np.argsort(model.score_samples(pixels), kind="stable")[:count]])
     return found
 

@@ -547,7 +547,18 @@ def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = ""
     """
     ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
     values, labels = np.asarray(values), np.asarray(labels)
-    sns.boxplot(x=labels, y=values, whis=(1, 99), fliersize=1.5, color="#9ecae1", linecolor="#333333", ax=ax)
+    held = ~np.isnan(values)
+    digits = np.unique(labels)
+    ax.boxplot(  # seaborn's passes an argument that matplotlib 3.11 warns of
+        [values[held & (labels == digit)] for digit in digits],
+        tick_labels=[str(digit) for digit in digits],
+        whis=(1, 99),
+        widths=0.7,
+        patch_artist=True,
+        boxprops={"facecolor": "#9ecae1"},
+        medianprops={"color": "black", "linewidth": 1.5},
+        flierprops={"marker": ".", "markersize": 3},
+    )
     ax.axhline(float(np.nanmedian(values)), color=_VALIDATION, linewidth=1, linestyle="--", label="median of all")
     ax.set(xlabel="digit", ylabel=name, title=title)
     ax.legend(loc="upper right")
@@ -592,17 +603,18 @@ def pairs(
     figure.set_size_inches(10, 3.4)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(3, len(first), squeeze=False)
+    limit = max(1, int(np.abs(first.astype(int) - second.astype(int)).max()))
     for column, caption in enumerate(captions):
         a, b = first[column].astype(int), second[column].astype(int)
         for row, image in enumerate((a, b)):
             axes[row, column].imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        drawn = axes[2, column].imshow(a - b, cmap="PuOr", vmin=-255, vmax=255, interpolation="nearest")
+        drawn = axes[2, column].imshow(a - b, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
         axes[0, column].set_title(caption, fontsize=9)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     for row, name in enumerate((*names, "difference")):
         axes[row, 0].set_ylabel(name)
-    figure.colorbar(drawn, ax=axes[2], label="grey levels", aspect=8, ticks=[-255, 0, 255])
+    figure.colorbar(drawn, ax=axes[2], label="grey levels", aspect=8, ticks=[-limit, 0, limit])
     figure.suptitle(title)
     return figure
 

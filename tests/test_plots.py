@@ -256,3 +256,77 @@ def test_latencies_are_medians_and_tails() -> None:
     np.testing.assert_array_equal(medians.get_offsets(), [[0.25, 0], [40, 1]])
     np.testing.assert_array_equal(tails.get_offsets(), [[0.5, 0], [80, 1]])
     assert texts(ax) == ["0.25 ms", "40 ms"]
+# --- the data set -----------------------------------------------------------------------------------------
+
+
+def test_class_balance_is_in_per_cent_of_each_part() -> None:
+    counts = pd.DataFrame({"training": [30, 10], "validation": [1, 1], "test": [0, 4]})
+    ax = plots.class_balance(counts, title="balance")
+    assert [[bar.get_height() for bar in bars] for bars in ax.containers] == [[75, 25], [50, 50], [0, 100]]
+    assert ax.get_title() == "balance"
+
+
+def test_rows_of_images_stand_by_their_digit_though_one_is_short() -> None:
+    rows = [np.full((count, 28, 28), value) for count, value in ((2, 200), (3, 100), (0, 0))]
+    ax = plots.image_rows(rows)
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (3 * 29 - 1, 3 * 29 - 1)
+    assert (sheet[:28, 29 : 29 + 28] == 200).all()
+    assert (sheet[29 : 29 + 28, 58:] == 100).all()
+    assert (sheet[:28, 58:] == sheet[28, 0]).all()  # empty
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "1", "2"]
+
+
+def test_means_stand_above_their_deviations() -> None:
+    figure = plots.class_means(np.full((10, 28, 28), 7.0), np.full((10, 28, 28), 3.0), title="means")
+    shown = [float(np.asarray(ax.images[0].get_array()).mean()) for ax in figure.axes[:20]]
+    assert shown == [7] * 10 + [3] * 10
+    figure.canvas.draw()
+
+
+def test_pixels_that_are_never_used_are_crossed_out() -> None:
+    used = np.full((28, 28), 0.5)
+    used[0, 3] = used[27, 27] = 0
+    levels = np.zeros(256, int)
+    levels[0], levels[255] = 75, 25
+    figure = plots.pixel_use(levels, used, title="use")
+    left, right = figure.axes[:2]
+    heights = [bar.get_height() for bar in left.patches]  # type: ignore[attr-defined]
+    assert (heights[0], heights[-1], len(heights)) == (75, 25, 32)
+    assert np.asarray(right.lines[0].get_xydata()).tolist() == [[3, 0], [27, 27]]
+
+
+def test_boxes_are_drawn_on_the_axes_given_and_nan_is_left_out() -> None:
+    _, ax = plt.subplots()
+    assert plots.by_digit([1.0, 3, 4, np.nan, 5], [0, 0, 0, 0, 1], name="width", ax=ax) is ax
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1"]
+    horizontal = [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 2 and np.ptp(line.get_ydata()) == 0]  # type: ignore[arg-type, index]
+    assert {3, 5, 3.5} <= set(horizontal)  # the medians of both, and of all
+    assert ax.get_ylabel() == "width"
+
+
+def test_neighbour_distances_are_shares_of_each_part() -> None:
+    ax = plots.neighbour_distances({"training": np.array([1.0, 2.0]), "test": np.array([4.0])})
+    assert np.asarray(ax.lines[0].get_ydata()).tolist() == [0, 0.5, 1]
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["training, 2 images", "test, 1 images"]
+
+
+def test_a_pair_is_drawn_with_its_signed_difference() -> None:
+    first, second = np.full((2, 28, 28), 10, np.uint8), np.full((2, 28, 28), 250, np.uint8)
+    figure = plots.pairs(first, second, ["a", "b"], names=("test", "training"), title="pairs")
+    assert (np.asarray(figure.axes[4].images[0].get_array()) == -240).all()
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["a", "b"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 2, 4)] == ["test", "training", "difference"]
+    plots.pairs(first, first, ["a", "b"], names=("test", "training"), title="no difference").canvas.draw()
+
+
+def test_the_names_on_a_map_lie_by_their_digits_and_not_on_each_other() -> None:
+    points = np.array([[0.0, 0], [0, 0], [0, 0.01], [100, 100], [100, 100], [100, 100]])
+    ax = plots.digit_map(points, np.array([3, 3, 4, 9, 9, 9]))
+    at = {text.get_text(): np.array(text.get_position()) for text in ax.texts}
+    assert set(at) == {"3", "4", "9"}
+    np.testing.assert_allclose(at["9"], [100, 100])
+    assert 4.9 <= np.linalg.norm(at["3"] - at["4"]) < 5.1
+    assert len(ax.collections) == 3
