@@ -84,7 +84,7 @@ def test_placement_is_the_box_and_the_centre_of_mass() -> None:
     image[3:10, 5] = 100  # seven rows, and once more in the last column of the box
     image[6, 5:9] = 100
     found = exploration.placement(np.stack([image, np.zeros_like(image)]))
-    assert (found.at[0, "height"], found.at[0, "width"]) == (7, 4)
+    assert (found.loc[0, "height"], found.loc[0, "width"]) == (7, 4)
     assert found.loc[0, "row"] == 6
     assert found.loc[0, "column"] == pytest.approx((7 * 5 + 6 + 7 + 8) / 10)
     assert not found.loc[1].any()
