@@ -180,7 +180,7 @@ def as_table(found: list[Run]) -> pd.DataFrame:
             "seconds": round(run.metrics["seconds"]["training"]),
         }
         for run in found
-        if not run.incomplete
+        if run.metrics
     )
 
 

@@ -256,6 +256,8 @@ def test_latencies_are_medians_and_tails() -> None:
     np.testing.assert_array_equal(medians.get_offsets(), [[0.25, 0], [40, 1]])
     np.testing.assert_array_equal(tails.get_offsets(), [[0.5, 0], [80, 1]])
     assert texts(ax) == ["0.25 ms", "40 ms"]
+
+
 # --- the data set -----------------------------------------------------------------------------------------
 
 
