@@ -169,12 +169,12 @@ def _decode(picture: Path | bytes) -> Floats:
         content = picture if isinstance(picture, bytes) else _content(picture)
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
-        with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below
+        with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below, or does no harm
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
-        image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
-        image.load()
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
+            image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
+            image.load()
     except Image.DecompressionBombError:
         raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
