@@ -33,6 +33,7 @@ _TURNS = {  # EXIF's orientations, by what undoes each
 }
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535  # pixels; a broken fax of millions of short lines takes LibTIFF half a minute
 _WORKING_SIDE = 512  # pixels; a digit needs no more, and a phone's photo has fifty times as many
 _LEAST_CONTRAST = 0.08  # of the distance from black to white, between paper and ink
 _LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit has at least so many pixels in height or width, and no more pieces
@@ -173,6 +174,8 @@ def _decode(picture: Path | bytes) -> Floats:
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
+            if max(image.size) > MAX_SIDE:
+                raise ImageError("too large", f"a side of more than {MAX_SIDE:,} pixels")
             image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
             image.load()
     except Image.DecompressionBombError:
