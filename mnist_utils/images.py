@@ -184,27 +184,47 @@ def _decode(picture: Path | bytes) -> Floats:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError("cannot be decoded", str(error)) from None
-    image = _upright(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bits: Pillow would clip them to 255
-        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+    small = _small(image)
+    if small.mode == "F":  # from 16 or 32 bits: Pillow would clip them to 255
+        values = np.asarray(small, np.float64)
         low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
-        image = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = _opaque(image.convert("RGBA"))
-    image = image.convert("RGB")
-    image.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
-    return np.asarray(image, np.float32) / np.float32(255)
+        small = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
+    elif small.mode == "RGBA":
+        small = _opaque(small)
+    small = small.convert("RGB")
+    turn = _turn(image)
+    upright = small if turn is None else small.transpose(turn)
+    upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
+    return np.asarray(upright, np.float32) / np.float32(255)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
+def _small(image: Image.Image) -> Image.Image:
+    """Shrink a large picture to about twice the working size; mode F if it has more than 8 bits, else RGBA or RGB.
+
+    It is done in bands: copies of the whole, in four bytes or more a pixel, would take a gigabyte.
+    """
+    factor = max(1, max(image.size) // (2 * _WORKING_SIDE))
+    mode = "F" if image.mode.startswith(("I", "F")) else "RGBA" if image.has_transparency_data else "RGB"
+    small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    step = factor * max(1, 1_000_000 // (image.width * factor))
+    for top in range(0, image.height, step):
+        band = image.crop((0, top, image.width, min(top + step, image.height)))
+        if mode == "F":
+            values = np.array(band, np.float32)
+            values[~(np.abs(values) < 1e30)] = 0  # NaN, too; sums of what is left stay finite
+            band = Image.fromarray(values)
+        small.paste(band.convert(mode).reduce(factor), (0, top // factor))
+    return small
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what turns a picture upright, as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
     try:
         with warnings.catch_warnings(action="ignore"):
             tag = image.getexif().get(0x0112)
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
-        return image
-    turn = _TURNS.get(tag) if isinstance(tag, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _TURNS.get(tag) if isinstance(tag, int) else None
 
 
 def _opaque(image: Image.Image) -> Image.Image:
