@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import faulthandler
 import hashlib
 import json
+import logging
 import os
 import re
 import signal
@@ -388,6 +390,7 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         if workers == 1:
+            _keep_stderr_for_the_log()
             uvicorn.Server(config).run(sockets=[listener])
         else:
             with _shared_metrics():
@@ -397,7 +400,23 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
 
 def app_of_a_worker() -> FastAPI:
     """Make the application in a worker process that `serve` started."""
-    return create_app(Path(os.environ[_MODEL]))
+    app = create_app(Path(os.environ[_MODEL]))
+    _keep_stderr_for_the_log()
+    return app
+
+
+def _keep_stderr_for_the_log() -> None:
+    """Send away what C libraries write to stderr, for the rest of the process.
+
+    LibTIFF writes a line for each flaw that it finds, millions for one picture if a stranger wants it, and between
+    the log's lines or in the middle of one. A crash still leaves its traceback. A form's flaws are in the answer.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    faulthandler.enable(sys.stderr)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - os.dup2 wants its number
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:
