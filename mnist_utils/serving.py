@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -87,36 +87,30 @@ class TensorFlowPredictions(BaseModel):
     predictions: list[list[float]]
 
 
-_FAILURES: dict[int | str, dict[str, Any]] = {status: {"model": Failure} for status in (400, 408, 413, 415, 422, 503)}
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {"type": "array", "maxItems": MAX_IMAGES, "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            }
-        },
-    }
-}
+_RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+
+
+def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Failure, **({"headers": _RETRY} if status == 503 else {})} for status in statuses}
+
+
+def _body(media: str, field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    content = {"schema": {"type": "object", "required": [field], "properties": {field: schema}}}
+    return {"requestBody": {"required": True, "content": {media: content}}}
+
+
+def _pictures(most: int) -> dict[str, Any]:
+    schema = {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "string", "format": "binary"}}
+    return _body("multipart/form-data", "image", schema)
+
+
+def _lists(of: dict[str, Any], least: int, most: int) -> dict[str, Any]:
+    return {"type": "array", "minItems": least, "maxItems": most, "items": of}
+
+
+_NUMBER = {"type": "number", "minimum": 0, "maximum": 255}
 _INSTANCES = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["instances"],
-                    "properties": {"instances": {"type": "array", "maxItems": MAX_INSTANCES, "items": {"type": "array"}}},
-                }
-            }
-        },
-    }
+    "anyOf": [_lists(_lists(_lists(pixel, 28, 28), 28, 28), 1, MAX_INSTANCES) for pixel in (_NUMBER, _lists(_NUMBER, 1, 1))]
 }
 
 
@@ -161,7 +155,7 @@ def create_app(model: Path) -> FastAPI:
             digits.labels(int(row.argmax())).inc()
             confidence.observe(float(row.max()))
 
-    @app.post("/predict", responses=_FAILURES, openapi_extra=_UPLOAD)
+    @app.post("/predict", responses=_failures(400, 408, 413, 415, 422, 503), openapi_extra=_pictures(MAX_IMAGES))
     async def predict(request: Request) -> Predictions:
         """Say which digit each picture in the field ``image`` shows."""
         async with _uploads(request) as uploads:
@@ -173,7 +167,7 @@ def create_app(model: Path) -> FastAPI:
             ]
         )
 
-    @app.post("/explain", responses=_FAILURES, openapi_extra=_UPLOAD)
+    @app.post("/explain", responses=_failures(400, 408, 413, 415, 422, 503), openapi_extra=_pictures(1))
     async def explain(request: Request) -> Explanation:
         """Say which digit one picture shows, and what the network saw of it; not counted in the predictions."""
         async with _uploads(request) as uploads:
@@ -187,7 +181,9 @@ def create_app(model: Path) -> FastAPI:
             Inverted=readings[0].inverted,
         )
 
-    @app.post("/v1/models/mnist:predict", responses=_FAILURES, openapi_extra=_INSTANCES)
+    instances = _body("application/json", "instances", _INSTANCES)
+
+    @app.post("/v1/models/mnist:predict", responses=_failures(400, 408, 413, 503), openapi_extra=instances)
     async def tensorflow_predict(request: Request) -> TensorFlowPredictions:
         """Answer as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
@@ -206,7 +202,7 @@ def create_app(model: Path) -> FastAPI:
         """Say that the process answers."""
         return {"Success": True}
 
-    @app.get("/readyz", responses={503: {"model": Failure}})
+    @app.get("/readyz", responses=_failures(503))
     async def readyz() -> dict[str, bool]:
         """Say whether a picture sent now would be answered: asks the network through the same queue."""
         await work(lambda: network(np.zeros((1, 28, 28))))
@@ -217,7 +213,7 @@ def create_app(model: Path) -> FastAPI:
         """Say which version of the program answers, and with which network."""
         return facts
 
-    @app.get("/metrics", response_class=Response)
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Report the counts, for Prometheus."""
         source = registry
