@@ -178,6 +178,8 @@ def _decode(picture: Path | bytes) -> Floats:
                 raise ImageError("too large", f"a side of more than {MAX_SIDE:,} pixels")
             image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
             image.load()
+            if image.mode in ("P", "PA") and image.palette is None:
+                raise ImageError("cannot be decoded: its palette is missing")
     except Image.DecompressionBombError:
         raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:

@@ -208,19 +208,19 @@ def _splice(content: bytes, other: bytes, random: np.random.Generator) -> bytes:
 
 def _chunk(content: bytes, other: bytes, random: np.random.Generator) -> bytes:
     """Double a chunk, leave one out, exchange two, or take one from the other picture."""
-    chunks = _chunks(content)
-    one, two = (int(random.integers(len(chunks))) for _ in range(2))
+    parts = chunks(content)
+    one, two = (int(random.integers(len(parts))) for _ in range(2))
     match int(random.integers(4)):
         case 0:
-            chunks.insert(two, chunks[one])
+            parts.insert(two, parts[one])
         case 1:
-            del chunks[one]
+            del parts[one]
         case 2:
-            chunks[one], chunks[two] = chunks[two], chunks[one]
+            parts[one], parts[two] = parts[two], parts[one]
         case _:
-            others = _chunks(other)
-            chunks.insert(two, others[int(random.integers(len(others)))])
-    return b"".join(chunks)
+            others = chunks(other)
+            parts.insert(two, others[int(random.integers(len(others)))])
+    return b"".join(parts)
 
 
 CHANGES: tuple[Callable[[bytes, bytes, np.random.Generator], bytes], ...] = (
@@ -228,7 +228,7 @@ CHANGES: tuple[Callable[[bytes, bytes, np.random.Generator], bytes], ...] = (
 )  # fmt: skip
 
 
-def _chunks(content: bytes) -> list[bytes]:
+def chunks(content: bytes) -> list[bytes]:
     """Take a picture apart: a PNG's or WebP's chunks, a JPEG's segments, a TIFF's tags, else pieces of 64 bytes."""
     cuts = [0]
     if content.startswith(PNG):
@@ -260,4 +260,4 @@ def _checked(content: bytes) -> bytes:
         whole = len(chunk) >= 12 and re.fullmatch(rb"[A-Za-z]{4}", chunk[4:8])
         return chunk[:-4] + struct.pack(">I", zlib.crc32(chunk[4:-4])) if whole else chunk
 
-    return b"".join(map(right, _chunks(content)))
+    return b"".join(map(right, chunks(content)))

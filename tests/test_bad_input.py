@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks import bad_input
 from mnist_utils import images, serving
 from mnist_utils.images import ImageError, read
-from tests.bad_pictures import mutated, run_lengths, seeds
+from tests.bad_pictures import chunks, mutated, run_lengths, seeds
 from tests.pictures import packed
 from tests.test_images import seven
 from tests.test_serving import BLACK_ON_WHITE, HUGE, JPEG, start
@@ -157,6 +157,12 @@ def test_a_damaged_tag_is_no_warning() -> None:
         outcomes.append(bad_input.outcome_of(whole[:length] + b"\xff\xff\xff\x7f" + whole[length + 4 :]))
     assert {fault for _, fault in outcomes} == {""}
     assert {outcome for outcome, _ in outcomes} == {"read", "not a picture"}
+
+
+def test_a_palette_that_is_missing_is_an_error_in_words() -> None:
+    without = b"".join(chunk for chunk in chunks(packed(seven().convert("P"))) if chunk[4:8] != b"PLTE")
+    with pytest.raises(ImageError, match="cannot be decoded: its palette is missing"):
+        read(without)
 
 
 def test_a_very_long_side_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
