@@ -19,10 +19,11 @@ from PIL import Image
 from benchmarks import bad_input
 from mnist_utils import images, serving
 from mnist_utils.images import ImageError, read
+from tests.asking import BLACK_ON_WHITE, start
 from tests.bad_pictures import chunks, mutated, run_lengths, seeds
 from tests.pictures import packed
 from tests.test_images import seven
-from tests.test_serving import BLACK_ON_WHITE, HUGE, JPEG, start
+from tests.test_serving import HUGE, JPEG
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
