@@ -179,7 +179,7 @@ def _decode(picture: Path | bytes) -> Floats:
             image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
             image.load()
             if image.mode in ("P", "PA") and image.palette is None:
-                raise ImageError("cannot be decoded: its palette is missing")
+                raise ImageError("cannot be decoded", "its palette is missing")
     except Image.DecompressionBombError:
         raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:

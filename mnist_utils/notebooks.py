@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What the profile `full` changes; the notebooks' own defaults are the profile `quick`.
 FULL: dict[str, dict[str, Any]] = {
     "02_train": {"epochs": 10},
+    "05_ablations": {"repeats": 5, "ablation_images": 10_000, "ablation_epochs": 5},
 }
 TRAINS = "02_train"  # trains into the run; the others read it, or are without a run
 _LOCATIONS = ("results",)  # parameters that say where the run lies, not what is computed
