@@ -323,11 +323,10 @@ def predict(
     if not images:
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = runs.model_path(model, runs.results_dir(results))
-    network = inference.load(path)
+    network = inference.load_calibrated(path)
     run = runs.run_of(path)
-    temperature = run.metrics.get("temperature", 1.0) if run else 1.0
     answers = [
-        _answer(picture, network, temperature, polarity, explain)  # type: ignore[arg-type]
+        _answer(picture, network, polarity, explain)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -353,13 +352,13 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _answer(name: str, network: Any, temperature: float, polarity: Polarity, explain: bool) -> dict[str, Any]:
+def _answer(name: str, network: Any, polarity: Polarity, explain: bool) -> dict[str, Any]:
     from mnist_utils import inference
     from mnist_utils.images import ImageError
 
     picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        answer = inference.answer(picture, network, temperature=temperature, polarity=polarity)
+        answer = inference.answer(picture, network, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
     reading = answer.reading

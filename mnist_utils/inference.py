@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import MnistError
+from mnist_utils import MnistError, runs
 from mnist_utils.evaluation import apply_temperature
 from mnist_utils.images import Polarity, Reading, read
 
@@ -69,6 +69,20 @@ def load(path: Path) -> Predict:
     return predict
 
 
+def load_calibrated(path: Path) -> Predict:
+    """Load a network as `load` does; its probabilities are calibrated with the temperature of its run, if it has one.
+
+    See `evaluation.apply_temperature`.
+    """
+    network, run = load(path), runs.run_of(path)
+    temperature = float(run.metrics.get("temperature", 1.0)) if run else 1.0
+
+    def predict(images: NDArray[Any]) -> NDArray[np.float32]:
+        return apply_temperature(network(images), temperature).astype(np.float32)
+
+    return predict
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a network says to a picture.
@@ -77,18 +91,18 @@ class Answer:
     ----------
     reading : Reading
         The picture as the network saw it.
-    probabilities : float array, shape (10,)
+    probabilities : float32 array, shape (10,)
     """
 
     reading: Reading
-    probabilities: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
 
     def top(self, k: int = 3) -> list[tuple[int, float]]:
         """Return the `k` most probable digits with their probabilities, the most probable first."""
         return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
 
 
-def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0, polarity: Polarity = "auto") -> Answer:
+def answer(picture: Path | bytes, network: Predict, *, polarity: Polarity = "auto") -> Answer:
     """Read a picture and ask a network which digit it shows.
 
     Parameters
@@ -96,9 +110,7 @@ def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0,
     picture : Path or bytes
         See `images.read`.
     network : callable
-        From `load`.
-    temperature : float
-        Of the run, which calibrates its probabilities; see `evaluation.apply_temperature`.
+        From `load_calibrated`, or `load` for the probabilities as the network gives them.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
 
     Raises
@@ -107,7 +119,7 @@ def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0,
         If the picture cannot be read or shows no digit.
     """
     reading = read(picture, polarity=polarity)
-    return Answer(reading, apply_temperature(network(reading.image[None]), temperature)[0])
+    return Answer(reading, network(reading.image[None])[0])
 
 
 def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:

@@ -133,7 +133,7 @@ def create_app(model: Path) -> FastAPI:
         docs_url=None,  # these two pages load scripts from elsewhere; /openapi.json stays
         redoc_url=None,
     )
-    network = _one_at_a_time(inference.load(model))
+    network = _one_at_a_time(inference.load_calibrated(model))
     facts = about(model)
     page, policy = _page()
     work = _bounded()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from mnist_utils import inference, models, paper
 from mnist_utils.data import load_dataset
 from mnist_utils.images import ImageError
 from mnist_utils.inference import ModelError
+from tests.asking import REFERENCE
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
             inference.load(tmp_path / name)
 
 
-def test_an_answer_is_the_reading_and_calibrated_probabilities() -> None:
+def test_an_answer_is_the_reading_and_the_networks_probabilities() -> None:
     digit = load_dataset("digits").x_test[0]
     logits = np.array([[0.0, 1, 2, 3, 4, 9, 8, 7, 6, 5]])
     seen: list[np.ndarray] = []
@@ -82,14 +85,28 @@ def test_an_answer_is_the_reading_and_calibrated_probabilities() -> None:
         seen.append(images)
         return np.asarray(softmax(logits, axis=1), np.float32)
 
-    found = inference.answer(paper.encode(255 - digit), network, temperature=2)
+    found = inference.answer(paper.encode(255 - digit), network)
     assert found.reading.inverted
     np.testing.assert_array_equal(seen[0][0], found.reading.image)
-    np.testing.assert_allclose(found.probabilities, softmax(logits[0] / 2), atol=1e-6)
+    np.testing.assert_allclose(found.probabilities, softmax(logits[0]), atol=1e-6)
     assert [label for label, _ in found.top(4)] == [5, 6, 7, 8]
-    assert found.top(1)[0][1] == pytest.approx(softmax(logits[0] / 2).max(), abs=1e-6)
+    assert found.top(1)[0][1] == pytest.approx(softmax(logits[0]).max(), abs=1e-6)
     with pytest.raises(ImageError, match="no digit"):  # nothing on white is lighter
         inference.answer(paper.encode(255 - digit), network, polarity="light-on-dark")
+
+
+def test_a_calibrated_network_has_its_runs_temperature(model: tuple[keras.Model, Path], tmp_path: Path) -> None:
+    images = load_dataset("digits").x_test[:20]
+    alone = inference.load_calibrated(model[1])(images)  # belongs to no run
+    np.testing.assert_allclose(alone, inference.load(model[1])(images), atol=1e-6)
+    shutil.copytree(REFERENCE, run := tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"temperature": 3.0}))
+    raw = inference.load(run / "model.tflite")(images)
+    calibrated = inference.load_calibrated(run / "model.tflite")(images)
+    np.testing.assert_allclose(calibrated, softmax(np.log(np.maximum(raw, 1e-30)) / 3, axis=1), atol=1e-5)
+    assert calibrated.dtype == np.float32
+    assert np.abs(calibrated - raw).max() > 0.01
 
 
 def test_no_digit_is_no_answer() -> None:

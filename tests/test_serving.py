@@ -54,19 +54,19 @@ def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
     assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted"}
     seen = np.array(answer["Seen"])
     assert (seen.shape, seen.max(), answer["Inverted"]) == ((28, 28), 255, True)
-    expected = inference.load(MODEL)(seen[None])[0]
+    expected = inference.load_calibrated(MODEL)(seen[None])[0]
     np.testing.assert_allclose(answer["Probabilities"], expected, atol=1e-4)
     failed(client.post("/explain", files=files(BLACK_ON_WHITE, BLACK_ON_WHITE)), 400, "/explain takes one")
 
 
 @pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
-def test_tensorflow_servings_address_gives_the_networks_own_probabilities(
+def test_tensorflow_servings_address_gives_the_same_probabilities(
     client: TestClient, shape: tuple[int, ...]
 ) -> None:
     batch = load_dataset("digits").x_test[:3]
     response = client.post("/v1/models/mnist:predict", json={"instances": batch.reshape(shape).tolist()})
     assert response.status_code == 200
-    np.testing.assert_array_equal(np.array(response.json()["predictions"], np.float32), inference.load(MODEL)(batch))
+    np.testing.assert_array_equal(np.array(response.json()["predictions"], np.float32), inference.load_calibrated(MODEL)(batch))
 
 
 def test_health_version_and_description(client: TestClient) -> None:
