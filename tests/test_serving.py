@@ -60,13 +60,13 @@ def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
-def test_tensorflow_servings_address_gives_the_same_probabilities(
-    client: TestClient, shape: tuple[int, ...]
-) -> None:
+def test_tensorflow_servings_address_gives_the_same_probabilities(client: TestClient, shape: tuple[int, ...]) -> None:
     batch = load_dataset("digits").x_test[:3]
     response = client.post("/v1/models/mnist:predict", json={"instances": batch.reshape(shape).tolist()})
     assert response.status_code == 200
-    np.testing.assert_array_equal(np.array(response.json()["predictions"], np.float32), inference.load_calibrated(MODEL)(batch))
+    np.testing.assert_array_equal(
+        np.array(response.json()["predictions"], np.float32), inference.load_calibrated(MODEL)(batch)
+    )
 
 
 def test_health_version_and_description(client: TestClient) -> None:
