@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +96,7 @@ def train_variants(
     dataset: Dataset,
     seeds: Sequence[int],
     *,
+    change: Mapping[str, Callable[[Dataset, int], Dataset]] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train each variant from each seed, and test it on the validation images; the test images are not touched.
@@ -112,6 +113,8 @@ def train_variants(
     dataset : Dataset
         What all train on, whatever `train_limit` says; see `load_few`.
     seeds : sequence of int
+    change : mapping, optional
+        From a variant's name to what makes its data set, given `dataset` and the seed, where it trains on another.
     progress : bool
         Show a line for each training.
 
@@ -135,7 +138,8 @@ def train_variants(
     with shown(len(plan), enabled=progress) as show, _no_word_of_retracing():
         for i, (name, config) in enumerate(plan):
             show(i, f"{name}, seed {config.seed}")
-            row = {"variant": name, "seed": config.seed} | _trial(config, dataset)
+            images = change[name](dataset, config.seed) if change and name in change else dataset
+            row = {"variant": name, "seed": config.seed} | _trial(config, images)
             rows.append(row)
             show(i + 1, line=f"{name}, seed {config.seed}: {row['accuracy']:.2%} right, {row['seconds']:.2f} s an epoch")
     return pd.DataFrame(rows)

@@ -381,22 +381,6 @@ def confidence_histogram(confidence: ArrayLike, right: ArrayLike, *, title: str 
     return ax
 
 
-def one_and_both_polarities(trials: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw the accuracies of `polarity.train_on_both`, a line a seed, on normal and on inverted images."""
-    figure, axes = _pair(figure, (10, 4))
-    for ax, measure, name in (
-        (axes[0], "accuracy", "white on black, as in training"),
-        (axes[1], "inverted_accuracy", "black on white"),
-    ):
-        for seed, rows in trials.groupby("seed", sort=True):
-            ax.plot(rows["variant"], rows[measure], marker="o", color=_TRAINING, alpha=0.6, label=f"seed {seed}")
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-        ax.set(xlabel="trained on", ylabel="right validation images", title=name, xlim=(-0.3, 1.3))
-        ax.grid(alpha=0.3, axis="y")
-    figure.suptitle(title)
-    return figure
-
-
 def picture_and_answer(picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
     """Draw a picture beside the probabilities of the ten digits, the answer's bar in another colour."""
     figure, (left, right) = _pair(figure, (9, 3.4))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from mnist_utils import ConfigError, ablations, training
+from mnist_utils import ConfigError, ablations, polarity, training
 from mnist_utils.ablations import AblationError, Effect, compare, load_few, sentence, summary, train_variants, verdict
 from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset
@@ -207,3 +207,19 @@ def test_feeding_is_timed_with_the_real_fit(few: Dataset) -> None:
     found = compare(ablations.time_feeding(make_config(**BASE), few, 2), "array", "generator", "seconds", ratio=True)
     assert found.pairs == "repeat"
     assert 0.01 < found.mean < 100
+
+
+def test_a_variant_may_train_on_changed_images() -> None:
+    asked: list[int] = []
+
+    def half(dataset: Dataset, seed: int) -> Dataset:
+        asked.append(seed)
+        return polarity.invert_half(dataset, seed)
+
+    large = load_few("digits", 1000)
+    found = train_variants({"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False)
+    assert found["variant"].tolist() == ["one", "both"]
+    assert asked == [5]
+    one, both = found["inverted_accuracy"]
+    assert both > 0.8 > 0.7 > one
+    assert found["accuracy"].min() > 0.8

@@ -224,20 +224,6 @@ def test_the_histogram_stacks_right_on_wrong() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["wrong (1)", "right (3)"]
 
 
-def test_each_seed_is_a_line_from_one_polarity_to_both() -> None:
-    trials = pd.DataFrame(
-        {
-            "variant": ["a", "b"] * 2,
-            "seed": [0, 0, 1, 1],
-            "accuracy": [0.9, 0.8, 0.7, 0.6],
-            "inverted_accuracy": [0, 1, 0, 1],
-        }
-    )
-    normal, inverted = plots.one_and_both_polarities(trials, title="both").axes
-    assert [line.get_ydata().tolist() for line in normal.lines] == [[0.9, 0.8], [0.7, 0.6]]  # type: ignore[union-attr]
-    assert [line.get_ydata().tolist() for line in inverted.lines] == [[0, 1], [0, 1]]  # type: ignore[union-attr]
-
-
 def test_the_answer_is_the_bar_of_another_colour() -> None:
     values = np.full(10, 0.05)
     values[7] = 0.55
