@@ -34,8 +34,11 @@ format: $(READY)  ## put the code into the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-lock: $(READY)  ## solve the dependencies again into requirements.lock, with the newest versions
-	$(VENV)/bin/uv export --quiet --all-extras --no-emit-project --no-header --no-annotate --output-file requirements.lock
+EXPORT := --quiet --no-emit-project --no-header --no-annotate
+lock: $(READY)  ## solve the dependencies again into requirements.lock and the images' own locks, with the newest versions
+	$(VENV)/bin/uv export $(EXPORT) --all-extras --output-file requirements.lock
+	$(VENV)/bin/uv export $(EXPORT) --all-extras --no-extra dev --output-file docker/lab.lock
+	$(VENV)/bin/uv export $(EXPORT) --extra serve --output-file docker/serve.lock
 	rm uv.lock
 
 clean:  ## remove the environment and the caches (results/ stays)

@@ -530,6 +530,41 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
 
 
 @app.command()
+def doctor(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="python, packages, cpu, mnist, results, display, matplotlib, lab: exits with 1 where one of those named "
+            "is not ok; none: looks at all, and exits with 1 where one is broken",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: _DataDir = None,
+    results: _Results = None,
+    as_json: _Json = False,
+) -> None:
+    """Say what is there, what is missing, and what to do about it."""
+    import dataclasses
+
+    from mnist_utils import doctor, runs
+
+    if unknown := sorted(set(things or []) - set(doctor.CHECKS)):
+        raise ConfigError(f"doctor: given {', '.join(unknown)}; allowed: {', '.join(doctor.CHECKS)}")
+    findings = []
+    for name in things or doctor.CHECKS:
+        findings.append(finding := doctor.examine(name, runs.results_dir(results), data_dir))
+        if not as_json:
+            print(
+                f"{finding.state:8} {name:11} {finding.what}" + f"\n{'':20} -> {finding.mend}" * bool(finding.mend),
+                flush=True,
+            )
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    if any(finding.state == "broken" or (things and finding.state != "ok") for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,

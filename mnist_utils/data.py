@@ -162,8 +162,7 @@ def load_dataset(
     DataError
         If the data set is damaged, missing (`DataNotFoundError`), or has fewer images than `train_limit`.
     """
-    folder = Path(data_dir or os.environ["MNIST_DATA_DIR"]) if data_dir or os.environ.get("MNIST_DATA_DIR") else None
-    note = ""
+    folder, note = _folder(data_dir), ""
     if name == "auto":
         try:
             arrays, where = _find(SOURCES["mnist"], folder)
@@ -219,23 +218,10 @@ def cache_dir() -> Path:
 
 def _find(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Images, Labels], str]:
     """Search folder, caches and mirrors, in that order; a damaged copy is an error, not a reason to go on."""
-    tried = []
-    if folder is not None:
-        for place in (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,):
-            if found := _read_folder(source, place):
-                return found, str(place)
-            tried.append(str(place))
-    else:
-        tried.append("no folder was given (MNIST_DATA_DIR, --data-dir)")
+    found, tried = _search(source, folder)
+    if found:
+        return found
     ours = cache_dir() / source.name
-    # A download that broke off has left some of the files: they are whole, and the rest is fetched below.
-    if all(any(_candidates(ours, part.file)) for part in source.parts) and (found := _read_folder(source, ours)):
-        return found, str(ours)
-    tried.append(str(ours))
-    keras_cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    if source.name == "mnist" and (keras_cache / "mnist.npz").is_file():
-        return _read_npz(source, keras_cache / "mnist.npz"), str(keras_cache / "mnist.npz")
-    tried.append(str(keras_cache))
     try:
         mirror = _download(source, ours)
     except DataNotFoundError as error:
@@ -243,10 +229,56 @@ def _find(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Im
         if source.name != "mnist":
             mend = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
         raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{mend}") from None
-    found = _read_folder(source, ours)
-    if not found:
+    arrays = _read_folder(source, ours)
+    if not arrays:
         raise DataError(f"{ours} lost its files while they were read")
-    return found, mirror
+    return arrays, mirror
+
+
+def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
+    """Return where a whole copy of a data set lies on this machine; empty if nowhere. Downloads nothing.
+
+    Parameters
+    ----------
+    name, data_dir
+        See `load_dataset`; a name of `SOURCES`.
+
+    Raises
+    ------
+    DataError
+        If the copy is damaged.
+    """
+    found, _ = _search(SOURCES[name], _folder(data_dir))
+    return found[1] if found else ""
+
+
+def _folder(data_dir: str | Path | None) -> Path | None:
+    given = data_dir or os.environ.get("MNIST_DATA_DIR")
+    return Path(given) if given else None
+
+
+def _search(
+    source: Source, folder: Path | None
+) -> tuple[tuple[tuple[Images, Labels, Images, Labels], str] | None, list[str]]:
+    """Search folder and caches; return the arrays with their place, or None, and the places that hold none."""
+    tried: list[str] = []
+    if folder is not None:
+        for place in (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,):
+            if found := _read_folder(source, place):
+                return (found, str(place)), tried
+            tried.append(str(place))
+    else:
+        tried.append("no folder was given (MNIST_DATA_DIR, --data-dir)")
+    ours = cache_dir() / source.name
+    # A download that broke off has left some of the files: they are whole, and the rest is fetched below.
+    if all(any(_candidates(ours, part.file)) for part in source.parts) and (found := _read_folder(source, ours)):
+        return (found, str(ours)), tried
+    tried.append(str(ours))
+    keras_cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    if source.name == "mnist" and (keras_cache / "mnist.npz").is_file():
+        return (_read_npz(source, keras_cache / "mnist.npz"), str(keras_cache / "mnist.npz")), tried
+    tried.append(str(keras_cache))
+    return None, tried
 
 
 def _read_folder(source: Source, folder: Path) -> tuple[Images, Labels, Images, Labels] | None:

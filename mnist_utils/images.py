@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ _LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit has at least so many pixels in height
 _EVEN = 0.92  # share of a picture's variance that paper against ink explains in even light
 _THIN, _PEN = 0.075, 0.1  # stroke width as share of the digit's longer side; MNIST's is 0.1 to 0.15
 
+# Pillow logs flaws of pictures that it then refuses, or reads all the same; without this they would reach stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be decoded", "no digit"]
 

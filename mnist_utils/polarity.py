@@ -11,6 +11,7 @@ from mnist_utils.data import Dataset, Images
 from mnist_utils.images import ImageError, read
 from mnist_utils.paper import encode
 
+
 @dataclass(frozen=True)
 class Readings:
     """Images after the reader.

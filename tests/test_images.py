@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,12 @@ def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
 def test_a_device_without_an_end_is_not_read_to_it() -> None:
     with pytest.raises(ImageError, match="too large"):
         read(Path("/dev/zero"))
+
+
+def test_pillows_log_does_not_reach_stderr() -> None:
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 277: 122, 278: 8, 279: 64}  # 277: samples per pixel
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    code = "import sys, contextlib; from mnist_utils import images as i\nwith contextlib.suppress(i.ImageError): i.read(sys.stdin.buffer.read())"
+    done = subprocess.run([sys.executable, "-c", code], input=tiff, capture_output=True, check=True)
+    assert done.stderr == b""
