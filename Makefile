@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test notebooks-record lint format lock clean
+.PHONY: help setup run lab lab-docker test notebooks-record lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,14 @@ setup: $(READY)  ## make the environment in .venv (every target does so by itsel
 run: $(READY)  ## execute the notebooks into a run in results/, with a report (ARGS="--only 02 -p epochs 3" to change it)
 	$(VENV)/bin/mnist run $(ARGS)
 
+lab: $(READY)  ## open JupyterLab in this environment, without Docker
+	JUPYTER_CONFIG_PATH=$(CURDIR)/docker/jupyter $(VENV)/bin/jupyter lab --ServerApp.root_dir=$(CURDIR) $(ARGS)
+
+lab-docker:  ## open JupyterLab in a container, with windows on your screen (needs Docker; docker/lab --help tells the rest)
+	docker/lab
+
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
-	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser" $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser and not image" $(ARGS)
 
 notebooks-record: $(READY)  ## execute the copies in tests/notebooks again and keep what they print (ARGS=02,03 to choose)
 	$(VENV)/bin/python -m tests.notebooks.record $(ARGS)

@@ -146,11 +146,11 @@ def _display() -> Finding:
         return Finding("display", "broken", f"nothing answers on {display}: {error.strerror or error}", mend)
     if importlib.util.find_spec("_tkinter") is None:
         return Finding("display", "broken", f"{where} answers, but Python has no tkinter", "apt install python3-tk")
-    _, error = _in_a_new_process("import tkinter; tkinter.Tk()")
-    if error:
+    _, refusal = _in_a_new_process("import tkinter; tkinter.Tk()")
+    if refusal:
         cookie = os.environ.get("XAUTHORITY") or "not set"
         mend = f"pass on a cookie that is valid there, as docker/lab does; XAUTHORITY is {cookie}"
-        return Finding("display", "broken", f"{where} answers, and refuses a window: {error}", mend)
+        return Finding("display", "broken", f"{where} answers, and refuses a window: {refusal}", mend)
     return Finding("display", "ok", f"{where} accepts windows")
 
 

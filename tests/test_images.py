@@ -196,6 +196,10 @@ def test_pillows_log_does_not_reach_stderr() -> None:
     tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 277: 122, 278: 8, 279: 64}  # 277: samples per pixel
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
-    code = "import sys, contextlib; from mnist_utils import images as i\nwith contextlib.suppress(i.ImageError): i.read(sys.stdin.buffer.read())"
+    code = """if True:
+        import contextlib, sys
+        from mnist_utils import images
+        with contextlib.suppress(images.ImageError):
+            images.read(sys.stdin.buffer.read())"""
     done = subprocess.run([sys.executable, "-c", code], input=tiff, capture_output=True, check=True)
     assert done.stderr == b""

@@ -1,0 +1,61 @@
+"""The files that make the images, without running one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.image.conftest import CLONE, docker
+
+pytestmark = pytest.mark.image
+SCRIPTS = ("docker/lab", "docker/start", "docker/address", "docker/install", "tests/image/base", "tests/image/build")
+BIN = Path(sys.executable).parent
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    done = subprocess.run(
+        [BIN / "hadolint", "--config", CLONE / "docker/hadolint.yaml", CLONE / "docker/Dockerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    done = subprocess.run([BIN / "shellcheck", *SCRIPTS], cwd=CLONE, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_compose_understands_its_file() -> None:
+    docker("compose", "--file", str(CLONE / "docker/compose.yaml"), "config", "--quiet")
+
+
+def test_each_debian_package_has_its_reason() -> None:
+    text = (CLONE / "docker/Dockerfile").read_text()
+    for command in re.findall(r"install -y --no-install-recommends ([^\\&]+)", text):
+        for package in command.split():
+            assert re.search(rf"^# {re.escape(package)} - \w", text, re.MULTILINE), package
+
+
+def test_the_images_locks_are_parts_of_the_lock() -> None:
+    def entries(name: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in (CLONE / name).read_text().splitlines():
+            if line[:1].isalnum():
+                current = found.setdefault(line.partition(" ")[0], set())
+            elif "--hash" in line:
+                current.add(line.strip(" \\"))
+        return found
+
+    whole = entries("requirements.lock")
+    for name in "docker/lab.lock", "docker/serve.lock":
+        part = entries(name)
+        assert len(part) > 20
+        for package, hashes in part.items():
+            assert hashes == whole[package], package
+    assert not [name for name in entries("docker/serve.lock") if re.match("tensorflow|jupyter|keras|matplotlib|scipy", name)]

@@ -1,0 +1,62 @@
+"""Drive JupyterLab in a browser as a person does: open a notebook, Run All, wait, look."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@contextlib.contextmanager
+def browser(width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """Open Debian's Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield chromium.new_page(viewport={"width": width, "height": height})
+        finally:
+            chromium.close()
+
+
+def run_all(page: Page, address: str, notebook: str, *, seconds: float) -> Locator:
+    """Open a notebook of a Lab at `address` (with its token), run all its cells, and wait for the last; return its panel.
+
+    Fails at the first cell that does.
+    """
+    parts = urlsplit(address)
+    page.goto(f"{parts.scheme}://{parts.netloc}/lab/tree/{notebook}?{parts.query}&reset")
+    page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+    panel = page.locator(".jp-NotebookPanel:visible")
+    expect(panel).to_have_count(1, timeout=30_000)
+    idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]:visible')
+    expect(idle).to_have_count(1, timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
+    error = panel.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')
+    page.wait_for_timeout(1000)
+    waited = 1.0
+    while panel.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]").count():
+        assert error.count() == 0, error.first.inner_text()
+        assert waited < seconds, f"{notebook} ran for more than {seconds:g} s"
+        page.wait_for_timeout(500)
+        waited += 0.5
+    expect(idle).to_have_count(1, timeout=10_000)
+    assert error.count() == 0, error.first.inner_text()
+    return panel
+
+
+def save(page: Page, notebook: str) -> None:
+    """Save the notebook by the menu, and wait until the server has it."""
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and f"/api/contents/{notebook}" in answer.url):
+        page.get_by_role("menuitem", name="File", exact=True).click()
+        page.locator('.lm-Menu-item[data-command="docmanager:save"]').click()
+
+
+def screenshot(page: Page, path: Path) -> None:
+    """Keep what the browser shows."""
+    page.screenshot(path=path)
