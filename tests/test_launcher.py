@@ -1,0 +1,171 @@
+"""docker/lab: which screen it finds, with commands of its own for the systems that this one is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parent.parent / "docker" / "lab"
+
+
+class Machine:
+    """A machine whose commands say what a test wants."""
+
+    def __init__(self, path: Path) -> None:
+        self.bin, self.home = path / "bin", path / "home"
+        self.bin.mkdir()
+        self.home.mkdir()
+        for name in (
+            "sh",
+            "cat",
+            "chown",
+            "cut",
+            "date",
+            "dirname",
+            "grep",
+            "id",
+            "mkdir",
+            "rm",
+            "sed",
+            "find",
+            "sort",
+            "cksum",
+        ):
+            found = shutil.which(name)
+            assert found, name
+            (self.bin / name).symlink_to(found)
+        self.has("uname", "echo Linux")
+        self.environment = {
+            "PATH": str(self.bin),
+            "HOME": str(self.home),
+            "WSLG": str(path / "wslg"),
+            "XQUARTZ": str(path / "XQuartz"),
+        }
+
+    def has(self, name: str, script: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.bin / name).chmod(0o755)
+
+    def has_cookie(self, display: str) -> None:
+        """Have an xauth that knows a cookie for one display; the file that it merges into gets what it is given."""
+        entry = "0100 0007 6d79686f7374 0001 30 0012 4d49542d4d414749432d434f4f4b49452d31 0010 00"
+        self.has("xauth", f'if [ "$1" = nlist ]; then [ "$2" = {display} ] && echo {entry}; else cat > "$2"; fi')
+
+    def is_a_mac(self, *, installed: bool = True, closed: str = "0", runs: bool = True, listens: bool = True) -> None:
+        self.has("uname", "echo Darwin")
+        if installed:
+            Path(self.environment["XQUARTZ"]).mkdir()
+        self.has("defaults", f'[ "$3" = nolisten_tcp ] && echo {closed}')
+        self.has("pgrep", f"exit {0 if runs else 1}")
+        self.has("nc", f"exit {0 if listens else 1}")
+        self.has_cookie(":0")
+
+    def lab(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = self.environment | environment
+        return subprocess.run([str(LAB), *words], env=variables, capture_output=True, text=True, check=False)
+
+    def display(self, **environment: str) -> str:
+        done = self.lab("display", **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+NONE = "windows: none ({}). Figures are inline in Lab, and in results/.\n"
+
+
+def test_linux(machine: Machine) -> None:
+    assert machine.display() == NONE.format("DISPLAY is not set: there is no screen here")
+    assert machine.display(DISPLAY=":0") == NONE.format("xauth is missing (Debian, Ubuntu: apt install xauth)")
+    machine.has_cookie(":1.0")
+    assert machine.display(DISPLAY=":0") == NONE.format("xauth knows no cookie for the display :0")
+    assert machine.display(DISPLAY=":1.0") == "windows: on the display :1.0\n"
+    assert machine.display(DISPLAY="localhost:10.0") == NONE.format(
+        "the display localhost:10.0 of ssh -X cannot be reached from a container"
+    )
+    machine.has_cookie("far:0")
+    assert machine.display(DISPLAY="far:0") == "windows: on the display far:0\n"
+
+
+def test_the_cookie_is_valid_for_any_host_and_nobody_elses_to_read(machine: Machine) -> None:
+    machine.has_cookie(":1")
+    machine.display(DISPLAY=":1")
+    cookie = machine.home / ".cache/mnist-workbench/display/cookie"
+    assert cookie.read_text().startswith("ffff 0007")
+    assert cookie.stat().st_mode & 0o777 == 0o600
+    assert cookie.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_wsl(machine: Machine) -> None:
+    (Path(machine.environment["WSLG"]) / ".X11-unix").mkdir(parents=True)
+    assert machine.display(DISPLAY=":0") == "windows: on the display :0\n"
+
+
+def test_macos_says_which_switch_is_off(machine: Machine) -> None:
+    machine.is_a_mac(installed=False)
+    assert "XQuartz is not installed: brew install --cask xquartz" in machine.display()
+    machine.is_a_mac(closed="1")
+    assert "'Allow connections from network clients', then quit and start it" in machine.display()
+    machine.has("defaults", "exit 1")  # it was never set, which means closed
+    assert "does not listen to network clients" in machine.display()
+    machine.has("defaults", "echo 0")
+    machine.has("pgrep", "exit 1")
+    assert "XQuartz does not run: open -a XQuartz" in machine.display()
+    machine.has("pgrep", "exit 0")
+    machine.has("nc", "exit 1")
+    assert "nothing listens on port 6000" in machine.display()
+    machine.has("nc", "exit 0")
+    assert machine.display() == "windows: on the display host.docker.internal:0\n"
+
+
+def test_docker_that_is_missing_or_silent(machine: Machine) -> None:
+    done = machine.lab()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("docker/lab: docker is missing;")
+    assert "make lab" in done.stderr
+    machine.has("docker", "exit 1")
+    assert "docker does not answer; start Docker Desktop" in machine.lab("train").stderr
+    machine.has("docker", '[ "$1" = info ]')
+    assert "docker has no compose" in machine.lab("shell").stderr
+
+
+def test_a_word_that_it_does_not_know(machine: Machine) -> None:
+    done = machine.lab("nosuch")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == "docker/lab: given nosuch; allowed: stop, shell, train, show, doctor, build, display, or nothing to start Lab\n"
+    )
+
+
+def test_help_lists_the_commands(machine: Machine) -> None:
+    out = machine.lab("--help").stdout
+    assert out.startswith("JupyterLab and the rest of the workbench in a container")
+    for word in "stop", "shell", "train -p epochs 3", "show RUN", "doctor", "build", "display":
+        assert f"docker/lab {word}" in out
+
+
+def test_it_builds_only_what_changed_and_trains_as_the_caller(machine: Machine) -> None:
+    log = machine.home / "log"
+    source = machine.lab("source").stdout.strip()
+    script = f'echo "$NB_UID:$NB_GID $*" >> {log}; if [ "$1" = image ]; then echo {{}}; fi'
+    machine.has("docker", script.format("old"))
+    assert machine.lab("train", "-p", "epochs", "3", SUDO_UID="7", SUDO_GID="8").returncode == 0
+    said = log.read_text().splitlines()
+    assert any(line.startswith("7:8 build ") and f"SOURCE={source}" in line for line in said), said
+    assert said[-1].endswith("run --rm -T train -p epochs 3")
+    log.unlink()
+    machine.has("docker", script.format(source))
+    assert machine.lab("train", SUDO_UID="7", SUDO_GID="8").returncode == 0
+    assert not any(" build " in line for line in log.read_text().splitlines())
+    if os.getuid() == 0:
+        machine.lab("train")
+        assert log.read_text().splitlines()[-1].startswith("1000:1000 ")
