@@ -29,7 +29,13 @@ def run_all(page: Page, address: str, notebook: str, *, seconds: float) -> Locat
     Fails at the first cell that does.
     """
     parts = urlsplit(address)
-    page.goto(f"{parts.scheme}://{parts.netloc}/lab/tree/{notebook}?{parts.query}&reset")
+    base = f"{parts.scheme}://{parts.netloc}"
+    # Else only the cells that are on the screen are in the page, and a failed one above it would not be seen.
+    setting = f"{base}/lab/api/settings/@jupyterlab/notebook-extension:tracker"
+    token = {"Authorization": f"token {parts.query.removeprefix('token=')}"}
+    answer = page.request.put(setting, data={"raw": '{"windowingMode": "none"}'}, headers=token)
+    assert answer.ok, answer.status
+    page.goto(f"{base}/lab/tree/{notebook}?{parts.query}&reset")
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
     panel = page.locator(".jp-NotebookPanel:visible")
     expect(panel).to_have_count(1, timeout=30_000)

@@ -160,7 +160,7 @@ def test_it_builds_only_what_changed_and_trains_as_the_caller(machine: Machine) 
     machine.has("docker", script.format("old"))
     assert machine.lab("train", "-p", "epochs", "3", SUDO_UID="7", SUDO_GID="8").returncode == 0
     said = log.read_text().splitlines()
-    assert any(line.startswith("7:8 build ") and f"SOURCE={source}" in line for line in said), said
+    assert any(line.startswith("7:8 build ") and f"source={source}" in line for line in said), said
     assert said[-1].endswith("run --rm -T train -p epochs 3")
     log.unlink()
     machine.has("docker", script.format(source))

@@ -40,11 +40,11 @@ class Screen:
 
 
 @pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
+def screen(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
     """Start Xvfb, which listens on its socket and on TCP, and lets in nobody without the cookie."""
     cookie = tmp_path_factory.mktemp("screen") / "xauthority"
     cookie.touch(0o600)
-    for name in f":{NUMBER}", f"{gateway()}:{NUMBER}":
+    for name in f":{NUMBER}", f"{gateway(workbench)}:{NUMBER}":
         subprocess.run(["xauth", "-f", cookie, "add", name, ".", key()], check=True, capture_output=True)
     server = ["Xvfb", f":{NUMBER}", "-screen", "0", "1600x1100x24", "-listen", "tcp", "-auth", str(cookie)]
     process = subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -65,10 +65,9 @@ def key() -> str:
     return _KEY
 
 
-def gateway() -> str:
-    """Return the address of this machine as containers see it."""
-    done = docker("run", "--rm", "mnist-workbench:lab", "python3", "-c", _GATEWAY)
-    return done.stdout.strip()
+def gateway(workbench: Workbench) -> str:
+    """Return the address of this machine as its containers see it."""
+    return workbench.compose("run", "--rm", "-T", "lab", "python3", "-c", _GATEWAY).stdout.strip()
 
 
 _GATEWAY = """
@@ -79,24 +78,24 @@ for line in open("/proc/net/route").readlines()[1:]:
 """
 
 
-def show(workbench: Workbench, display: str, cookie: Path) -> subprocess.Popen[str]:
-    """Open the reference run's figures as a user does."""
+def show(workbench: Workbench, display: str, cookie: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Open the reference run's figures as a user does; what the launcher says goes into `log`."""
     environment = {**os.environ, **workbench.environment, "DISPLAY": display, "XAUTHORITY": str(cookie)}
     command = [str(workbench.path / "docker" / "lab"), "show", "reference"]
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with log.open("wb") as file:
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
 
 @pytest.mark.parametrize("way", ["socket", "tcp"])
 def test_the_confusion_matrix_is_a_window_on_the_screen(
     workbench: Workbench, screen: Screen, tmp_path: Path, way: str
 ) -> None:
-    process = show(workbench, f":{NUMBER}" if way == "socket" else f"{gateway()}:{NUMBER}", screen.cookie)
+    log = tmp_path / "log"
+    process = show(workbench, f":{NUMBER}" if way == "socket" else f"{gateway(workbench)}:{NUMBER}", screen.cookie, log)
     try:
         until = time.monotonic() + 90
         while "reference: confusion matrix" not in screen.windows():
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, screen.windows()
             time.sleep(0.5)
         time.sleep(2)  # until it is drawn
@@ -120,8 +119,13 @@ def test_without_the_cookie_no_window_opens_and_doctor_says_why(workbench: Workb
     said = workbench.launcher("display", DISPLAY=f":{NUMBER}", XAUTHORITY=str(empty))
     assert said.stdout.startswith(f"windows: none (xauth knows no cookie for the display :{NUMBER})")
     sockets = ("-v", "/tmp/.X11-unix:/tmp/.X11-unix:ro", "-e", f"DISPLAY=:{NUMBER}")
-    done = docker("run", "--rm", *sockets, "mnist-workbench:lab", "mnist", "doctor", "display", "matplotlib", check=False)
-    assert done.returncode == 1
+    name = f"no-cookie-{os.getpid()}"
+    done = docker(
+        "run", "--name", name, *sockets, "mnist-workbench:lab", "mnist", "doctor", "display", "matplotlib", check=False
+    )
+    status = docker("inspect", "--format", "{{ .State.ExitCode }}", name).stdout.strip()  # podman's client forgets it
+    docker("rm", name)
+    assert status == "1"
     assert re.search(r"broken +display +the display :97 \(socket\) answers, and refuses a window", done.stdout), done.stdout
     assert "pass on a cookie that is valid there" in done.stdout
     assert re.search(r"missing +matplotlib +draws with agg", done.stdout)

@@ -22,6 +22,7 @@ def test_a_browser_runs_the_training_notebook_and_sees_its_figures(
         pictures = panel.locator(".jp-RenderedImage img")
         sizes = pictures.evaluate_all("all => all.map(img => [img.naturalWidth, img.naturalHeight])")
         save(page, "notebooks/02_train.ipynb")
+        pictures.last.scroll_into_view_if_needed()
         page.screenshot(path=tmp_path / "lab.png")
     assert len(sizes) >= 2, sizes  # the curves, the confusion matrix
     assert all(width > 300 and height > 200 for width, height in sizes), sizes
