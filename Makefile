@@ -19,7 +19,7 @@ run: $(READY)  ## execute the notebooks into a run in results/, with a report (A
 	$(VENV)/bin/mnist run $(ARGS)
 
 lab: $(READY)  ## open JupyterLab in this environment, without Docker
-	JUPYTER_CONFIG_PATH=$(CURDIR)/docker/jupyter $(VENV)/bin/jupyter lab --ServerApp.root_dir=$(CURDIR) $(ARGS)
+	JUPYTER_CONFIG_PATH="$(CURDIR)/docker/jupyter" $(VENV)/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(ARGS)
 
 lab-docker:  ## open JupyterLab in a container, with windows on your screen (needs Docker; docker/lab --help tells the rest)
 	docker/lab

@@ -22,6 +22,7 @@ from mnist_utils import MnistError, data, runs
 
 State = Literal["ok", "missing", "broken"]
 _SECONDS = 3.0  # to wait for an answer of a display or of Lab
+_PATIENCE = 30.0  # seconds for a new process, which may have to read all of matplotlib from a slow disk
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "matplotlib", "jupyterlab", "papermill", "fastapi")
 _INSTALL = "make setup makes an environment with all of them"
 
@@ -107,7 +108,7 @@ def _cpu() -> Finding:
 def _mnist(data_dir: Path | None) -> Finding:
     try:
         where = data.find_copy("mnist", data_dir=data_dir)
-    except MnistError as error:
+    except (MnistError, OSError) as error:
         return Finding("mnist", "broken", str(error).replace("\n", " "), "put a whole copy in its place")
     if where:
         return Finding("mnist", "ok", f"found in {where}, its checksums are right")
@@ -136,14 +137,14 @@ def _display() -> Finding:
         mend = "on a machine with a screen docker/lab passes it on; figures are inline in Lab and in results/"
         return Finding("display", "missing", "DISPLAY is not set: no windows", mend)
     host, _, number = display.removeprefix("unix").rpartition(":")
-    if not number.partition(".")[0].isdigit():
+    if not number.partition(".")[0].isdecimal():
         return Finding("display", "broken", f"DISPLAY: given {display!r}; allowed: [host]:number", "as in DISPLAY=:0")
     screen = int(number.partition(".")[0])
     try:
         where = _connect(host, screen)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name of a host
         mend = "start the X server (on macOS: open -a XQuartz), or ask docker/lab display why it cannot be passed on"
-        return Finding("display", "broken", f"nothing answers on {display}: {error.strerror or error}", mend)
+        return Finding("display", "broken", f"nothing answers on {display}: {getattr(error, 'strerror', '') or error}", mend)
     if importlib.util.find_spec("_tkinter") is None:
         return Finding("display", "broken", f"{where} answers, but Python has no tkinter", "apt install python3-tk")
     _, refusal = _in_a_new_process("import tkinter; tkinter.Tk()")
@@ -170,18 +171,23 @@ def _matplotlib() -> Finding:
     """Ask a new process which backend a figure really gets: matplotlib falls back to Agg in silence."""
     if importlib.util.find_spec("matplotlib") is None:
         return Finding("matplotlib", "missing", "not installed: no figures", _INSTALL)
-    backend, error = _in_a_new_process("import matplotlib.pyplot as plt; plt.figure(); print(plt.get_backend())")
+    code = "canvas = plt.figure().canvas; print(plt.get_backend(), canvas.required_interactive_framework or '')"
+    found, error = _in_a_new_process(f"import matplotlib.pyplot as plt; {code}")
     if error:
         return Finding("matplotlib", "broken", error, f"MPLBACKEND is {os.environ.get('MPLBACKEND') or 'not set'}: unset it")
-    if backend.lower() != "agg":
+    backend, _, framework = found.partition(" ")
+    if framework:
         return Finding("matplotlib", "ok", f"draws with {backend}, in windows")
     mend = "mend the display, above" if not os.environ.get("MPLBACKEND") else "unset MPLBACKEND"
-    return Finding("matplotlib", "missing", "draws with agg: into files and inline in Lab, not in windows", mend)
+    return Finding("matplotlib", "missing", f"draws with {backend}: into files and inline in Lab, not in windows", mend)
 
 
 def _in_a_new_process(code: str) -> tuple[str, str]:
     """Run Python code; return what it printed, and the last line of its error, if it failed."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return "", f"it did not end within {_PATIENCE:g} s"
     error = (done.stderr.strip() or "it ended without a word").splitlines()[-1] if done.returncode else ""
     return done.stdout.strip(), error
 
@@ -196,7 +202,8 @@ def _lab() -> Finding:
         return Finding("lab", "missing", "no JupyterLab runs here", "make lab, or docker/lab with Docker")
     url = servers[0]["url"]
     try:
-        with urllib.request.urlopen(f"{url}api", timeout=_SECONDS) as answer:  # noqa: S310 - Lab's own address
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{url}api", timeout=_SECONDS) as answer:
             version = json.load(answer)["version"]
     except (OSError, ValueError, KeyError) as error:
         return Finding("lab", "broken", f"{url} is said to run and does not answer: {error}", "end it, then start it again")

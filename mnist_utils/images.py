@@ -117,7 +117,7 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     ink, inverted = _ink(_cut(colour, boxes[-1]), polarity)
     kept = _strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
-    if max(np.ptp(rows), np.ptp(columns)) < _LEAST_SIDE:
+    if not len(rows) or max(np.ptp(rows), np.ptp(columns)) < _LEAST_SIDE:
         raise ImageError("no digit", f"nothing larger than {_LEAST_SIDE} pixels stands out")
     digit = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     widened, stroke = _widen(digit)
@@ -329,7 +329,10 @@ def _ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     # What is clearly on the other side of the paper is a gleam or a shadow; ink may be just as light as coloured paper.
     strength[(lighter if inverted else -lighter) > 0.4 * strength] = 0
     _check_contrast(float(np.quantile(strength, 0.9999)))
-    return np.clip(strength / np.median(strength[_otsu(strength)]), 0, 1), inverted
+    strong = strength[_otsu(strength)]
+    if not len(strong):
+        raise ImageError("no digit", "nothing stands out more than the rest")
+    return np.clip(strength / np.median(strong), 0, 1), inverted
 
 
 def _paper(colour: Floats) -> Floats:
@@ -342,8 +345,8 @@ def _paper(colour: Floats) -> Floats:
     distance = _length(_minus(colour, even))
     ink = _otsu(distance)
     share = float(ink.mean())
-    if not share:
-        return even
+    if not share or np.ptp(distance) < _LEAST_CONTRAST:
+        return even  # nothing stands out; what varies may be rounding
     of_all, spread = (float(value[0, 0]) for value in cv2.meanStdDev(distance))
     of_ink = cv2.mean(distance, ink.view(np.uint8))[0]
     between = share / (1 - share) * (of_ink - of_all) ** 2  # the variance of the two groups' means

@@ -39,19 +39,21 @@ def run_all(page: Page, address: str, notebook: str, *, seconds: float) -> Locat
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
     panel = page.locator(".jp-NotebookPanel:visible")
     expect(panel).to_have_count(1, timeout=30_000)
-    idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]:visible')
-    expect(idle).to_have_count(1, timeout=60_000)
+    # The notebook's own indicator says idle before there is a kernel, too.
+    idle = page.locator(".jp-StatusBar-TextItem", has_text="| Idle")
+    expect(idle).to_be_visible(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
+    waiting = panel.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]")
+    expect(waiting.last).to_be_visible(timeout=30_000)
     error = panel.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')
-    page.wait_for_timeout(1000)
-    waited = 1.0
-    while panel.locator(".jp-CodeCell .jp-InputPrompt", has_text="[*]").count():
+    waited = 0.0
+    while waiting.count():
         assert error.count() == 0, error.first.inner_text()
         assert waited < seconds, f"{notebook} ran for more than {seconds:g} s"
         page.wait_for_timeout(500)
         waited += 0.5
-    expect(idle).to_have_count(1, timeout=10_000)
+    expect(idle).to_be_visible(timeout=10_000)
     assert error.count() == 0, error.first.inner_text()
     return panel
 

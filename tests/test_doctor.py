@@ -28,7 +28,7 @@ def find(name: str, results: Path = Path("nowhere")) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def no_screen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in "DISPLAY", "XAUTHORITY", "MPLBACKEND":
+    for name in "DISPLAY", "XAUTHORITY", "MPLBACKEND", "WAYLAND_DISPLAY":
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
 
@@ -76,6 +76,7 @@ def test_results_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
     [
         ("", "missing", "DISPLAY is not set: no windows"),
         ("nonsense", "broken", "DISPLAY: given 'nonsense'; allowed: [host]:number"),
+        (":²", "broken", "DISPLAY: given ':²'; allowed: [host]:number"),
         (f":{X11}", "broken", f"nothing answers on :{X11}: No such file or directory"),
         ("127.0.0.1:59", "broken", "nothing answers on 127.0.0.1:59: Connection refused"),
     ],
@@ -105,8 +106,27 @@ def test_a_display_that_answers_but_lets_nobody_in(monkeypatch: pytest.MonkeyPat
     assert "TclError" in what
 
 
+def test_a_display_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PATIENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("DISPLAY", f"127.0.0.1:{silent.getsockname()[1] - 6000}")
+        state, what = find("display")
+    assert state == "broken"
+    assert what.endswith("(TCP) answers, and refuses a window: it did not end within 1 s")
+
+
+@pytest.mark.parametrize("host", [".", "a..b"])
+def test_a_display_on_no_host(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("DISPLAY", f"{host}:0")
+    state, what = find("display")
+    assert state == "broken"
+    assert what.startswith(f"nothing answers on {host}:0: ")
+
+
 def test_matplotlib_tells_what_it_would_do_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find("matplotlib") == ("missing", "draws with agg: into files and inline in Lab, not in windows")
+    monkeypatch.setenv("MPLBACKEND", "svg")
+    assert find("matplotlib") == ("missing", "draws with svg: into files and inline in Lab, not in windows")
     monkeypatch.setenv("MPLBACKEND", "nosuch")
     state, what = find("matplotlib")
     assert state == "broken"

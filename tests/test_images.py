@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -203,3 +204,19 @@ def test_pillows_log_does_not_reach_stderr() -> None:
             images.read(sys.stdin.buffer.read())"""
     done = subprocess.run([sys.executable, "-c", code], input=tiff, capture_output=True, check=True)
     assert done.stderr == b""
+
+
+def test_two_colours_without_a_digit_are_refused_in_words() -> None:
+    halves = np.full((12, 46, 3), (180, 208, 41), np.uint8)
+    halves[:, 23:] = (122, 225, 146)
+    random = np.random.default_rng(0)
+    pictures: list[np.ndarray] = [
+        halves,
+        *(np.where(random.random((*size, 1)) < 0.5, *random.integers(0, 256, (2, 3))) for size in SIZES),
+    ]
+    for picture in pictures:
+        with contextlib.suppress(ImageError):
+            read(packed(Image.fromarray(picture.astype(np.uint8))))
+
+
+SIZES = [(rows, columns) for rows in (1, 2, 3, 12, 28) for columns in (1, 2, 5, 29, 78)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,6 +30,8 @@ class Machine:
             "grep",
             "id",
             "mkdir",
+            "mv",
+            "tr",
             "rm",
             "sed",
             "find",
@@ -98,7 +101,7 @@ def test_linux(machine: Machine) -> None:
 def test_the_cookie_is_valid_for_any_host_and_nobody_elses_to_read(machine: Machine) -> None:
     machine.has_cookie(":1")
     machine.display(DISPLAY=":1")
-    cookie = machine.home / ".cache/mnist-workbench/display/cookie"
+    cookie = machine.home / ".cache/mnist-workbench/display-_1/cookie"
     assert cookie.read_text().startswith("ffff 0007")
     assert cookie.stat().st_mode & 0o777 == 0o600
     assert cookie.parent.stat().st_mode & 0o777 == 0o700
@@ -160,7 +163,8 @@ def test_it_builds_only_what_changed_and_trains_as_the_caller(machine: Machine) 
     machine.has("docker", script.format("old"))
     assert machine.lab("train", "-p", "epochs", "3", SUDO_UID="7", SUDO_GID="8").returncode == 0
     said = log.read_text().splitlines()
-    assert any(line.startswith("7:8 build ") and f"source={source}" in line for line in said), said
+    caller = "7:8" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    assert any(line.startswith(f"{caller} build ") and f"source={source}" in line for line in said), said
     assert said[-1].endswith("run --rm -T train -p epochs 3")
     log.unlink()
     machine.has("docker", script.format(source))
@@ -169,3 +173,31 @@ def test_it_builds_only_what_changed_and_trains_as_the_caller(machine: Machine) 
     if os.getuid() == 0:
         machine.lab("train")
         assert log.read_text().splitlines()[-1].startswith("1000:1000 ")
+
+
+def test_a_running_lab_is_left_alone(machine: Machine) -> None:
+    log = machine.home / "log"
+    machine.has("docker", f'echo "$*" >> {log}; case "$*" in *" ps "*) echo c0ffee ;; *address) echo http://there ;; esac')
+    done = machine.lab()
+    assert done.returncode == 0
+    assert done.stdout == "http://there\ndocker/lab stop ends it.\n"
+    assert not re.search(r"\b(up|build)\b", log.read_text())
+    machine.lab("doctor")
+    assert "exec -T lab mnist doctor" in log.read_text()
+
+
+def test_the_data_folder_is_given_whole(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    machine.has("docker", 'case "$*" in *"run --rm"*) echo "$MNIST_DATA_DIR" ;; esac')
+    command = f"cd '{tmp_path}' && MNIST_DATA_DIR=data '{LAB}' train"
+    done = subprocess.run(["sh", "-c", command], env=machine.environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}/data\n"
+    missing = machine.lab("train", MNIST_DATA_DIR="nosuch")
+    assert (missing.returncode, missing.stderr) == (1, "docker/lab: MNIST_DATA_DIR: given a folder that is not there\n")
+
+
+def test_a_display_that_is_gone_takes_no_other_ones_cookie(machine: Machine) -> None:
+    machine.has_cookie(":1")
+    machine.display(DISPLAY=":1")
+    machine.display(DISPLAY=":7")
+    assert (machine.home / ".cache/mnist-workbench/display-_1/cookie").stat().st_size > 0

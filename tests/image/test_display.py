@@ -106,7 +106,9 @@ def test_the_confusion_matrix_is_a_window_on_the_screen(
         assert len(colours) > 50
     finally:
         workbench.compose("kill", "--remove-orphans", check=False)
-        for name in docker("ps", "--quiet", "--filter", "name=lab-run").stdout.split():
+        for name in docker(
+            "ps", "--quiet", "--filter", f"name={workbench.environment['COMPOSE_PROJECT_NAME']}-lab-run"
+        ).stdout.split():
             docker("rm", "--force", name)
         process.wait(20)
     assert "reference: confusion matrix" not in screen.windows()

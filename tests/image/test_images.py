@@ -119,7 +119,9 @@ def test_lab_wants_the_token_and_the_log_does_not_tell_it(lab: str, workbench: W
     status, text = ask(contents, Authorization=f"token {token}")
     assert status == 200
     assert "02_train.ipynb" in text
-    assert token not in workbench.compose("logs", "lab").stdout
+    logs = workbench.compose("logs", "lab")
+    assert "token=..." in logs.stdout + logs.stderr  # Jupyter's own words
+    assert token not in logs.stdout + logs.stderr
     published = workbench.compose("port", "lab", "8888").stdout.strip()
     assert published == "127.0.0.1:18888"
     told = workbench.compose("exec", "-T", "lab", "mnist", "doctor", "lab", "results", "python").stdout
