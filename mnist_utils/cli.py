@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import inspect
+import itertools
 import json
 import os
 import sys
@@ -325,8 +326,9 @@ def predict(
     path = runs.model_path(model, runs.results_dir(results))
     network = inference.load_calibrated(path)
     run = runs.run_of(path)
+    drawn: set[Path] | None = set() if explain else None  # the files with their steps
     answers = [
-        _answer(picture, network, polarity, explain)  # type: ignore[arg-type]
+        _answer(picture, network, polarity, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -339,6 +341,9 @@ def predict(
         raise typer.Exit(1)
 
 
+_STEPS = ".steps.png"
+
+
 def _pictures(name: str) -> list[str]:
     """Turn a folder or a pattern into the names of its files; any other name stays, to be told of if it is wrong."""
     import glob
@@ -347,12 +352,13 @@ def _pictures(name: str) -> list[str]:
 
     path = Path(name)
     if path.is_dir():
-        inside = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = (file for file in path.iterdir() if not file.name.endswith(_STEPS))  # our own drawings
+        inside = sorted(str(file) for file in files if file.suffix.lower() in SUFFIXES)
         return inside or [name]
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _answer(name: str, network: Any, polarity: Polarity, explain: bool) -> dict[str, Any]:
+def _answer(name: str, network: Any, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
     from mnist_utils import inference
     from mnist_utils.images import ImageError
 
@@ -362,8 +368,8 @@ def _answer(name: str, network: Any, polarity: Polarity, explain: bool) -> dict[
     except ImageError as error:
         return {"path": name, "error": str(error)}
     reading = answer.reading
-    if explain:
-        _explain(name, reading)
+    if drawn is not None:
+        _explain(name, reading, drawn)
     top = [[digit, round(probability, 4)] for digit, probability in answer.top()]
     return {
         "path": name,
@@ -379,12 +385,14 @@ def _answer(name: str, network: Any, polarity: Polarity, explain: bool) -> dict[
     }
 
 
-def _explain(name: str, reading: Reading) -> None:
+def _explain(name: str, reading: Reading, drawn: set[Path]) -> None:
     from matplotlib.figure import Figure
 
     from mnist_utils.plots import reading_steps
 
-    path = Path(f"{Path(name).stem if name != '-' else 'stdin'}.steps.png")
+    stem = Path(name).stem if name != "-" else "stdin"
+    path = next(path for n in itertools.count(1) if (path := Path(f"{stem}{f'-{n}' * (n > 1)}{_STEPS}")) not in drawn)
+    drawn.add(path)  # another picture of this command may have the same name
     title = f"{name}, read as {'dark on light' if reading.inverted else 'light on dark'}"
     reading_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)

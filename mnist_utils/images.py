@@ -161,7 +161,7 @@ def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
 
 def _check_contrast(contrast: float) -> None:
     if not contrast >= _LEAST_CONTRAST:
-        raise ImageError("no digit", f"paper and ink differ by {contrast:.0%} of the way from black to white")
+        raise ImageError("no digit", f"it is all of one colour, to {contrast:.0%} of the way from black to white")
 
 
 # --- decoding ---------------------------------------------------------------------------------------------
@@ -171,6 +171,8 @@ def _decode(picture: Path | bytes) -> Floats:
     """Decode, turn upright, lay over white; float, shape (height, width, 3), values 0 (black) to 1."""
     try:
         content = picture if isinstance(picture, bytes) else _content(picture)
+        if not content:
+            raise ImageError("not a picture", "it is empty")
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
         with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below, or does no harm
@@ -188,7 +190,7 @@ def _decode(picture: Path | bytes) -> Floats:
     except UnidentifiedImageError:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError("cannot be decoded", str(error)) from None
+        raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
     small = _small(image)
     if small.mode == "F":  # from 16 or 32 bits: Pillow would clip them to 255
         values = np.asarray(small, np.float64)
@@ -251,8 +253,8 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
     except OSError as error:
-        mend = ", and holds no picture" if path.is_dir() else ""
-        raise ImageError("cannot be opened", f"{error.strerror}{mend}") from None
+        why = "a folder without a picture in it" if path.is_dir() else str(error.strerror)
+        raise ImageError("cannot be opened", why) from None
 
 
 # --- frames -----------------------------------------------------------------------------------------------

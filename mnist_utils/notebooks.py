@@ -257,10 +257,12 @@ def run(steps: list[Step], name: str, results: Path, console: Console) -> list[D
     NotebookError
         If a cell failed or the kernel died. The notebook is kept as far as it came.
     ConfigError, RunError
-        If the name cannot be a folder's, or another process works on the run.
+        If the name cannot be a folder's, another process works on the run, or it was begun with other settings than
+        these; nothing of it is touched.
     """
     results = results.resolve()
     place = runs.new_folder(name, results) / runs.NOTEBOOKS
+    _check_training(steps, place.parent)
     place.mkdir(exist_ok=True)
     with runs.alone(place, name):
         with runs.alone(place.parent, name):
@@ -282,6 +284,24 @@ def run(steps: list[Step], name: str, results: Path, console: Console) -> list[D
                     console.print(f"{step.name}  {'was done before' if before else f'{done[-1].seconds:.1f} s'}")
         _unmark(place)
     return done
+
+
+def _check_training(steps: list[Step], folder: Path) -> None:
+    """Refuse to train into a run that was begun with other settings: the notebook would only find out in the middle."""
+    from papermill import inspect_notebook
+
+    from mnist_utils.config import TrainConfig, from_parameters, make_config
+
+    trains = [step for step in steps if step.name == TRAINS]
+    if not trains or not (folder / "config.json").is_file():
+        return
+    begun = runs.read(folder, folder.parent)
+    defaults = {name: _default(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
+    given = from_parameters(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given)
+    if given["dataset"] in (None, "auto"):  # which it stands for is found out when it is loaded
+        given["dataset"] = begun.config["dataset"]["name"]
+    settled = make_config(**given).model_dump()
+    runs.check_begun_with(begun, {name: value for name, value in settled.items() if name in trains[0].allowed})
 
 
 def _of_the_run(step: Step, place: Path) -> dict[str, Any]:

@@ -387,19 +387,35 @@ def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool)
     return read(folder, folder.parent)
 
 
+def check_begun_with(run: Run, wanted: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was begun with something else.
+
+    Parameters
+    ----------
+    run : Run
+    wanted : dict
+        Fields of `TrainConfig`, and perhaps ``sha256`` of the data set.
+
+    Raises
+    ------
+    RunError
+        Names what differs.
+    """
+    had = run.config["config"] | {"sha256": run.config["dataset"]["sha256"]}
+    differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
+    if differing:
+        raise RunError(
+            f"run {run.name} was begun with {'; '.join(differing)}. Choose another name (--run), or delete {run.path}"
+        )
+
+
 def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open a run's folder, new or begun; refuse one that was begun with something else."""
     from mnist_utils.training import choose_precision
 
     wanted = config.model_dump() | {"sha256": dataset.sha256}
     if (folder / "config.json").exists():
-        run = read(folder, folder.parent)
-        had = run.config["config"] | {"sha256": run.config["dataset"]["sha256"]}
-        differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
-        if differing:
-            raise RunError(
-                f"run {folder.name} was begun with {'; '.join(differing)}. Choose another name (--run), or delete {folder}"
-            )
+        check_begun_with(run := read(folder, folder.parent), wanted)
         return run
     mark(folder, "training was not finished")  # before config.json makes the folder a run
     content = {

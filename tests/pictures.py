@@ -6,8 +6,8 @@ Each kind is a function from a digit (uint8, white on black) and a random genera
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,10 @@ KINDS: dict[str, Callable[[Digit, np.random.Generator], bytes]] = {
 def main() -> None:
     from mnist_utils.data import load_dataset
 
-    folder, random, digits = Path(sys.argv[1]), np.random.default_rng(0), load_dataset("digits")
+    parser = argparse.ArgumentParser(prog="python -m tests.pictures", description="Write a picture of each kind.")
+    parser.add_argument("folder", type=Path, help="where; their names begin with the digit")
+    folder: Path = parser.parse_args().folder
+    random, digits = np.random.default_rng(0), load_dataset("digits")
     folder.mkdir(parents=True, exist_ok=True)
     suffixes = {b"\x89PNG": "png", b"\xff\xd8": "jpg"}
     for (name, make), digit, label in zip(KINDS.items(), digits.x_test, digits.y_test, strict=False):

@@ -188,7 +188,7 @@ def test_a_large_picture_takes_little_more_memory_than_its_own_pixels(mode: str)
     )
     done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
     *error, grown = done.stdout.decode().splitlines()
-    assert error == ["no digit: paper and ink differ by 0% of the way from black to white"]
+    assert error == ["no digit: it is all of one colour, to 0% of the way from black to white"]
     assert float(grown) < 1.3 * 4000 * 4000 * {"F": 4, "RGBA": 4, "I;16": 2}[mode] / 2**20 + 40
 
 

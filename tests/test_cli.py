@@ -258,7 +258,7 @@ def test_predict_takes_folders_patterns_and_standard_input(
     assert len({answer["probability"] for answer in answers}) == 1
     (tmp_path / "empty").mkdir()
     status, out, _ = mnist("predict", "--json", str(tmp_path / "empty"), "--results", str(results))
-    assert (status, json.loads(out)[0]["error"]) == (1, "cannot be opened: Is a directory, and holds no picture")
+    assert (status, json.loads(out)[0]["error"]) == (1, "cannot be opened: a folder without a picture in it")
 
 
 def test_predict_explain_draws_the_steps(
@@ -270,6 +270,13 @@ def test_predict_explain_draws_the_steps(
     assert (status, err) == (0, f"mnist: {seven}: the steps are in seven.steps.png\n")
     with Image.open("seven.steps.png") as strip:
         assert strip.width > 1000
+    (tmp_path / "other").mkdir()
+    shutil.copy(seven, tmp_path / "other")
+    both = (str(seven), str(tmp_path / "other" / seven.name))
+    assert mnist("predict", "--explain", *both, "--results", str(results))[0] == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["seven-2.steps.png", "seven.steps.png"]
+    out = mnist("predict", ".", "--json", "--results", str(results))[1]  # our own drawings are no digits
+    assert json.loads(out)[0]["error"] == "cannot be opened: a folder without a picture in it"
 
 
 def test_predict_gives_calibrated_probabilities(mnist: Cli, results: Path, seven: Path, tmp_path: Path) -> None:

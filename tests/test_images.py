@@ -210,10 +210,10 @@ def test_two_colours_without_a_digit_are_refused_in_words() -> None:
     halves = np.full((12, 46, 3), (180, 208, 41), np.uint8)
     halves[:, 23:] = (122, 225, 146)
     random = np.random.default_rng(0)
-    pictures: list[np.ndarray] = [
-        halves,
-        *(np.where(random.random((*size, 1)) < 0.5, *random.integers(0, 256, (2, 3))) for size in SIZES),
-    ]
+    pictures: list[Any] = [halves]
+    for size in SIZES:
+        one, other = random.integers(0, 256, (2, 3))
+        pictures.append(np.where(random.random((*size, 1)) < 0.5, one, other))
     for picture in pictures:
         with contextlib.suppress(ImageError):
             read(packed(Image.fromarray(picture.astype(np.uint8))))

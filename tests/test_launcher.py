@@ -142,7 +142,7 @@ def test_docker_that_is_missing_or_silent(machine: Machine) -> None:
 
 def test_a_word_that_it_does_not_know(machine: Machine) -> None:
     done = machine.lab("nosuch")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
         == "docker/lab: given nosuch; allowed: stop, shell, train, show, doctor, build, display, or nothing to start Lab\n"

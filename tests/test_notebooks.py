@@ -369,6 +369,14 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
     ):
         assert re.search(f"^{line}", out, re.MULTILINE), out
     assert (made.path / "report.html").is_file()
+    before = stamps(made.path / "notebooks")
+    status, _, err = mnist(*arguments, "--run", made.name, "-p", "epochs", "5")
+    assert status == 1
+    assert f"run {made.name} was begun with epochs 2, now 5. Choose another name (--run), or delete" in err
+    assert "go on from there" not in err
+    assert stamps(made.path / "notebooks") == before  # nothing of it was touched
+    assert (made.path / "report.html").is_file()
+    assert not runs.read(made.name, tmp_path / "results").incomplete
 
 
 @pytest.mark.parametrize(
