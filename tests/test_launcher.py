@@ -201,3 +201,14 @@ def test_a_display_that_is_gone_takes_no_other_ones_cookie(machine: Machine) -> 
     machine.display(DISPLAY=":1")
     machine.display(DISPLAY=":7")
     assert (machine.home / ".cache/mnist-workbench/display-_1/cookie").stat().st_size > 0
+
+
+def test_each_clone_has_its_own_lab(machine: Machine, tmp_path: Path) -> None:
+    machine.has("docker", 'case "$*" in *"run --rm"*) echo "$COMPOSE_PROJECT_NAME" ;; esac')
+    shutil.copytree(LAB.parent, tmp_path / "clone" / "docker")
+    other = subprocess.run(
+        [tmp_path / "clone/docker/lab", "train"], env=machine.environment, capture_output=True, text=True, check=True
+    )
+    names = {machine.lab("train").stdout, other.stdout}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"mnist-workbench-\d+\n", name) for name in names)
