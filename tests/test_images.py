@@ -147,7 +147,7 @@ def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be opened: No such file"):
         read(tmp_path / "nosuch.png")
-    with pytest.raises(ImageError, match="cannot be opened: Is a directory"):
+    with pytest.raises(ImageError, match="cannot be opened: a folder without a picture in it"):
         read(tmp_path)
 
 
