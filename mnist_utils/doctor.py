@@ -91,6 +91,8 @@ def _version(name: str) -> str:
 
 
 def _cpu() -> Finding:
+    from mnist_utils.config import choose_precision
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
@@ -98,8 +100,8 @@ def _cpu() -> Finding:
         return Finding("cpu", "ok", f"{cores} cores, {platform.machine()}")
     known = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_bf16": "AMX", "asimd": "NEON"}
     has = [word for flag, word in known.items() if flag in flags]
-    bfloat16 = "bfloat16, which AMX makes the faster" if "AMX" in has else "float32"
-    what = f"{cores} cores, {platform.machine()}, {', '.join(has) or 'no vector units known here'}; trains in {bfloat16}"
+    units = ", ".join(has) or "no vector units known here"
+    what = f"{cores} cores, {platform.machine()}, {units}; trains in {choose_precision('auto')}"
     if platform.machine() == "x86_64" and "avx2" not in flags:
         return Finding("cpu", "missing", what, "without AVX2 training takes several times as long")
     return Finding("cpu", "ok", what)

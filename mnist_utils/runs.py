@@ -411,7 +411,7 @@ def check_begun_with(run: Run, wanted: dict[str, Any]) -> None:
 
 def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open a run's folder, new or begun; refuse one that was begun with something else."""
-    from mnist_utils.training import choose_precision
+    from mnist_utils.config import choose_precision
 
     wanted = config.model_dump() | {"sha256": dataset.sha256}
     if (folder / "config.json").exists():

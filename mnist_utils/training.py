@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError, atomic, models
-from mnist_utils.config import TrainConfig, make_config
+from mnist_utils.config import TrainConfig, choose_precision, make_config
 from mnist_utils.data import Dataset, Images, Labels, load_dataset
 from mnist_utils.progress import Show, shown
 
@@ -83,21 +83,6 @@ def prepare(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainC
         train_limit=config.train_limit,
     )
     return make_config(**given | {"dataset": dataset.name}), dataset
-
-
-def choose_precision(precision: str) -> str:
-    """Turn ``auto`` into the arithmetic that is fastest on this machine's CPU.
-
-    bfloat16 gains where the CPU multiplies matrices of it in hardware (AMX); elsewhere it is emulated, and
-    these networks take three times as long as in float32.
-    """
-    if precision != "auto":
-        return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:  # not Linux: no CPU with AMX runs macOS
-        return "float32"
-    return "mixed_bfloat16" if "amx_bf16" in flags else "float32"
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, expect, sync_playwright
@@ -63,8 +62,3 @@ def save(page: Page, notebook: str) -> None:
     with page.expect_response(lambda answer: answer.request.method == "PUT" and f"/api/contents/{notebook}" in answer.url):
         page.get_by_role("menuitem", name="File", exact=True).click()
         page.locator('.lm-Menu-item[data-command="docmanager:save"]').click()
-
-
-def screenshot(page: Page, path: Path) -> None:
-    """Keep what the browser shows."""
-    page.screenshot(path=path)

@@ -118,7 +118,7 @@ def test_goes_on_in_the_arithmetic_it_began_with(digits: Dataset, tmp_path: Path
 
     monkeypatch.setattr(training, "train", train)
     for here in "mixed_bfloat16", "float32":
-        monkeypatch.setattr(training, "choose_precision", lambda _, here=here: here)
+        monkeypatch.setattr("mnist_utils.config.choose_precision", lambda _, here=here: here)
         with pytest.raises(KeyboardInterrupt):
             runs.record(make_config(**GIVEN), digits, "moved", tmp_path, progress=False)
     assert seen == ["mixed_bfloat16", "mixed_bfloat16"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mnist_utils import ConfigError, training
-from mnist_utils.config import TrainConfig, make_config
+from mnist_utils.config import TrainConfig, choose_precision, make_config
 from mnist_utils.data import Dataset
-from mnist_utils.training import Trained, TrainingError, augment_affine, choose_precision, epoch_images, prepare, train
+from mnist_utils.training import Trained, TrainingError, augment_affine, epoch_images, prepare, train
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
 
