@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
-
-CHROMIUM = "/usr/bin/chromium"
-
-
-@contextlib.contextmanager
-def browser(width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """Open Debian's Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            yield chromium.new_page(viewport={"width": width, "height": height})
-        finally:
-            chromium.close()
+from playwright.sync_api import Locator, Page, expect
 
 
 def run_all(page: Page, address: str, notebook: str, *, seconds: float) -> Locator:

@@ -163,12 +163,11 @@ def test_an_incomplete_run_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: str, width: int) -> None:
-    from playwright.sync_api import sync_playwright
+    from tests.chromium import chromium
 
     report.write(folder)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})  # type: ignore[arg-type]
+    with chromium() as browser:
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})  # type: ignore[arg-type]
         asked: list[str] = []
         page.on("requestfinished", lambda request: asked.append(request.url))
         page.on("dialog", lambda dialog: asked.append(dialog.message))
@@ -177,4 +176,3 @@ def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: s
             assert page.evaluate("document.documentElement.scrollWidth") == width
             assert page.evaluate("[...document.images].filter(i => i.src.startsWith('data:')).every(i => i.naturalWidth)")
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        chromium.close()

@@ -7,8 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.chromium import chromium
 from tests.image.conftest import UID, Workbench, whole_runs
-from tests.lab import browser, run_all, save
+from tests.lab import run_all, save
 
 pytestmark = pytest.mark.image
 
@@ -17,7 +18,8 @@ def test_a_browser_runs_the_training_notebook_and_sees_its_figures(
     lab: str, workbench: Workbench, small_training: Path, tmp_path: Path
 ) -> None:
     before = set(whole_runs(workbench))
-    with browser() as page:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         panel = run_all(page, lab, "notebooks/02_train.ipynb", seconds=240)
         pictures = panel.locator(".jp-RenderedImage img")
         sizes = pictures.evaluate_all("all => all.map(img => [img.naturalWidth, img.naturalHeight])")
