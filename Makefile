@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab lab-docker test notebooks-record lint format lock clean
+.PHONY: help setup run lab lab-docker test bench notebooks-record lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ lab-docker:  ## open JupyterLab in a container, with windows on your screen (nee
 
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
 	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser and not image" $(ARGS)
+
+bench: $(READY)  ## measure training: its time beside two earlier systems, its accuracy, how it scales (short form; needs MNIST)
+	$(VENV)/bin/python -m benchmarks.train_speed --short
+	$(VENV)/bin/python -m benchmarks.accuracy fast --seeds 3
+	$(VENV)/bin/python -m benchmarks.start_up --repeats 1
+	$(VENV)/bin/python -m benchmarks.scaling --short
 
 notebooks-record: $(READY)  ## execute the copies in tests/notebooks again and keep what they print (ARGS=02,03 to choose)
 	$(VENV)/bin/python -m tests.notebooks.record $(ARGS)

@@ -32,7 +32,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.results import write
 from mnist_utils.data import load_dataset
+from mnist_utils.runs import cpu_name
 from tests.pictures import KINDS
 
 HERE = Path(__file__).parent
@@ -46,7 +48,6 @@ PICTURES = {"28x28, white on black": "as_is", "300x260, black on white": "black_
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 PAUSE, MOST = 0.7, 256  # at a given load: seconds between two requests of a connection, on average; connections
 QUIET = 3  # seconds at its end, for the last answers; with a pause below uvicorn's keep-alive time-out of 5
-BEGIN, END = "<!-- python -m benchmarks.serving --write -->\n", "<!-- its end -->\n"
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,13 @@ def main() -> None:
         report = _measure(Path(folder), options.seconds)
     print(report)
     if options.write:
-        results = HERE / "RESULTS.md"
-        before, _, rest = results.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        results.write_text(f"{before}{BEGIN}\n{report}\n{END}{after}", encoding="utf-8")
+        write("python -m benchmarks.serving --write", report)
 
 
 def _measure(folder: Path, seconds: int) -> str:
     begun, busy = time.monotonic(), os.getloadavg()[0]
     lines = [
-        f"{_processor()}, {os.cpu_count()} cores, which the servers share with wrk; load average before it: {busy:.1f}; "
+        f"{cpu_name()}, {os.cpu_count()} cores, which the servers share with wrk; load average before it: {busy:.1f}; "
         f"Python {platform.python_version()}. Network: the committed reference run. {seconds} s for each number of ours.",
     ]
     with _servers() as ports:
@@ -229,14 +227,6 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.5)
     sys.exit(f"no server: {process.args!r}")
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -170,8 +170,7 @@ def _trial(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
 
 
 def _accuracy(trained: training.Trained, x: Images, y: Labels) -> float:
-    probabilities = trained.model.predict(x[..., None], batch_size=1000, verbose=0)
-    return float((probabilities.argmax(axis=1) == y).mean())
+    return float((training.probabilities(trained.model, x).argmax(axis=1) == y).mean())
 
 
 def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:
@@ -193,14 +192,14 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     -------
     DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
     """
-    import keras
+    from mnist_utils.backend import keras
 
     keras.utils.set_random_seed(config.seed)
     model = training.compiled(config, len(dataset.x_train))
-    x, y, size = dataset.x_train[..., None], dataset.y_train, config.batch_size
+    x, y, size = dataset.x_train[..., None], training.targets(dataset.y_train), config.batch_size
     steps = math.ceil(len(x) / size)
 
-    def batches() -> Iterator[tuple[Images, Labels]]:
+    def batches() -> Iterator[tuple[Images, training.Targets]]:
         for start in range(0, len(x), size):
             yield x[start : start + size], y[start : start + size]
 

@@ -146,7 +146,7 @@ def load_keras(path: Path) -> Any:
     ModelError
         If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
     """
-    import keras
+    from mnist_utils.backend import keras
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -159,7 +159,7 @@ def load_keras(path: Path) -> Any:
 
 def _load_keras(path: Path) -> Predict:
     model = load_keras(path)
-    import keras
+    from mnist_utils.backend import keras
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         batch = np.asarray(images, np.float32)[..., None]

@@ -10,10 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import keras
-from keras import layers
-
 from mnist_utils import ConfigError
+from mnist_utils.backend import keras, layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,30 +95,31 @@ def _classify(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Dense(10, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
-def _norm_relu_drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
-    return layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization()(x)))
+def _norm_relu_drop(x: keras.KerasTensor, dropout: float, *, momentum: float = 0.99) -> keras.KerasTensor:
+    # `momentum` is of the mean and variance that are used after training; 0.99 takes some hundred steps to forget the first.
+    return layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x)))
 
 
 def fast(conv_dropout: float, dense_dropout: float) -> keras.Model:
-    """Build two convolutions and a dense layer, 215,194 parameters: the shortest way to 99.2 %."""
+    """Build two strided convolutions and a dense layer, batch-normalised, 154,690 parameters: the shortest way to 99.2 %."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
-    for filters, kernel in (24, 5), (32, 3):
-        # Pooling before ReLU gives the same numbers with a quarter of the ReLUs.
-        x = layers.ReLU()(layers.MaxPooling2D()(layers.Conv2D(filters, kernel)(x)))
-        x = layers.Dropout(conv_dropout)(x)
-    x = layers.Dense(256, activation="relu")(layers.Flatten()(x))
-    return keras.Model(inputs, _classify(layers.Dropout(dense_dropout)(x)), name="fast")
+    for filters in 24, 32:
+        # A stride in place of pooling: a quarter of the positions to compute, and no gradient of a maximum.
+        x = _norm_relu_drop(layers.Conv2D(filters, 5, strides=2, use_bias=False)(x), conv_dropout, momentum=0.9)
+    x = _norm_relu_drop(layers.Dense(256, use_bias=False)(layers.Flatten()(x)), dense_dropout, momentum=0.9)
+    return keras.Model(inputs, _classify(x), name="fast")
 
 
 def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
-    """Build four convolutions, two of them strided in place of pooling, batch-normalised; for use with augmentation."""
+    """Build six batch-normalised convolutions, two of them strided, 312,154 parameters; for use with augmentation."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
-    for filters in 24, 48:
-        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, use_bias=False)(x)))
-        x = _norm_relu_drop(layers.Conv2D(filters, 5, strides=2, padding="same", use_bias=False)(x), conv_dropout)
-    x = _norm_relu_drop(layers.Dense(128, use_bias=False)(layers.Flatten()(x)), dense_dropout)
+    for filters, strides in (16, 1), (32, 2), (64, 1), (64, 1), (96, 2), (96, 1):
+        padding = "same" if strides == 2 else "valid"
+        x = layers.Conv2D(filters, 3, strides=strides, padding=padding, use_bias=False)(x)
+        x = _norm_relu_drop(x, conv_dropout, momentum=0.9)
+    x = _norm_relu_drop(layers.Dense(128, use_bias=False)(layers.Flatten()(x)), dense_dropout, momentum=0.9)
     return keras.Model(inputs, _classify(x), name="accurate")
 
 

@@ -51,6 +51,10 @@ def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
         sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(history) == 1:  # matplotlib would count the epochs in hundredths
+        only = history["epoch"].iloc[0]
+        ax.set(xlim=(only - 0.5, only + 0.5), xticks=[only])
+        ax.margins(y=0.2)
     ax.grid(alpha=0.3)
     return ax
 

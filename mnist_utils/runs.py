@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mnist_utils.config import TrainConfig
-    from mnist_utils.data import Dataset, Images, Labels
+    from mnist_utils.data import Dataset, Labels
     from mnist_utils.evaluation import PairedComparison
 
 REFERENCE = "reference"
@@ -422,9 +422,9 @@ def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))} | {"python": platform.python_version()},
+        "versions": versions(),
         "git_commit": _git_commit(),
-        "cpu": {"name": _cpu(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     atomic.write_text(folder / "config.json", json.dumps(content, indent=2))
@@ -443,10 +443,10 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     with _uninterrupted():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         atomic.write(folder / "model.keras", trained.model.save)
         atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
-    probabilities = _probabilities(trained.model, dataset.x_validation)
+    probabilities = training.probabilities(trained.model, dataset.x_validation)
     validation = evaluation.evaluate(probabilities, dataset.y_validation)
     temperature = evaluation.fit_temperature(probabilities, dataset.y_validation)
-    probabilities = _probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
+    probabilities = training.probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
     test = evaluation.evaluate(probabilities, dataset.y_test)
     atomic.write(
         folder / "predictions.npz",
@@ -476,10 +476,6 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if held:
         raise KeyboardInterrupt
-
-
-def _probabilities(model: Any, images: Images) -> NDArray[np.float32]:
-    return np.asarray(model.predict(images[..., None], batch_size=1000, verbose=0))
 
 
 def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:
@@ -527,11 +523,13 @@ def mark(folder: Path, why: str) -> None:
     atomic.write_text(folder / _INCOMPLETE, why + "\n")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of those packages, of the ones that move the numbers, that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found | {"python": platform.python_version()}
 
 
 def _git_commit() -> str | None:
@@ -545,7 +543,8 @@ def _git_commit() -> str | None:
     return commit + ("+" if changed else "")
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """Name this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

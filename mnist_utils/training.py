@@ -13,15 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError, atomic, models
+from mnist_utils.augmentation import augment
+from mnist_utils.backend import keras, ops
 from mnist_utils.config import TrainConfig, choose_precision, make_config
 from mnist_utils.data import Dataset, Images, Labels, load_dataset
 from mnist_utils.progress import Show, shown
+
+Targets = NDArray[np.float32]
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
@@ -108,8 +110,9 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     """
     keras.utils.set_random_seed(config.seed)
     model = compiled(config, len(dataset.x_train))
+    # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
+    network = keras.Model(model.inputs, model.outputs, name=model.name)
     state = _restore(run / CHECKPOINT, model)
-    x_validation = dataset.x_validation[..., None]
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
     done = len(state.history)
     with (
@@ -131,12 +134,11 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
                 shuffle=False,  # epoch_images did
                 epochs=epoch + 1,
                 initial_epoch=epoch,
-                validation_data=(x_validation, dataset.y_validation),
-                validation_batch_size=1000,
                 callbacks=[_show_steps(show, epoch, config.epochs)],
                 verbose=0,
             )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
+            row |= _validation(network, dataset)
             if not math.isfinite(row["loss"] + row["val_loss"]):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
@@ -149,51 +151,44 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             show(epoch + 1, line=_line(state.history[-1], config.epochs))
     if state.best_weights:
         model.set_weights(state.best_weights)
-    final = models.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
-    final.set_weights(model.get_weights())
-    return Trained(final, state.history)
+    if choose_precision(config.precision) != "float32":
+        network = models.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
+        network.set_weights(model.get_weights())
+    return Trained(network, state.history)
 
 
-def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Labels]:
-    """Shuffle and augment the training images for one epoch (from 0), as seed and epoch say."""
-    random = np.random.default_rng((config.seed, epoch))
-    order = random.permutation(len(x))
-    x, y = x[order], y[order]
-    return (augment_affine(x, random) if config.augment == "affine" else x), y
+def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
+    """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
+    return np.asarray(model.predict(x[..., None], batch_size=1000, verbose=0))
 
 
-def augment_affine(x: Images, random: np.random.Generator) -> Images:
-    """Rotate (15 degrees at most), scale (10 %), shear (0.2) and shift (2.5 pixels) each image at random.
+def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    # By way of `predict`, which is asked again when all is over: `evaluate` would make TensorFlow compile one graph more.
+    found = probabilities(model, dataset.x_validation).astype(np.float64)
+    of_label = found[np.arange(len(found)), dataset.y_validation]
+    return {
+        "val_accuracy": float((found.argmax(axis=1) == dataset.y_validation).mean()),
+        "val_loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
+    }
 
-    Parameters
-    ----------
-    x : uint8 array, shape (n, 28, 28)
-    random : numpy.random.Generator
+
+def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Targets]:
+    """Shuffle and augment the training images for one epoch (from 0), as seed and epoch say.
 
     Returns
     -------
-    uint8 array, shape (n, 28, 28)
+    images : uint8 array, shape (n, 28, 28)
+    targets : float32 array, shape (n, 10)
+        What the network shall answer: 1 for the label, less what `label_smoothing` spreads over all classes.
     """
-    n = len(x)
-    angle = np.deg2rad(random.uniform(-15, 15, n))
-    shear = random.uniform(-0.2, 0.2, n)
-    size = random.uniform(0.9, 1.1, (2, n))
-    shift = random.uniform(-2.5, 2.5, (2, n))
-    cos, sin = np.cos(angle), np.sin(angle)
-    # Rows of the matrix from output to input coordinates, about the image's centre.
-    a = np.stack([cos / size[0], (shear * cos - sin) / size[0]])
-    b = np.stack([sin / size[1], (shear * sin + cos) / size[1]])
-    centre = 13.5
-    offset_a = centre + shift[0] - centre * a.sum(axis=0)
-    offset_b = centre + shift[1] - centre * b.sum(axis=0)
-    zeros = np.zeros(n)
-    transforms = np.stack([*a, offset_a, *b, offset_b, zeros, zeros], axis=1).astype(np.float32)
-    moved = np.empty_like(x)
-    for start in range(0, n, 4096):  # bounded memory: float32 takes four times as much
-        part = slice(start, start + 4096)
-        images = ops.image.affine_transform(ops.cast(x[part][..., None], "float32"), transforms[part])
-        moved[part] = np.round(ops.convert_to_numpy(images)[..., 0])
-    return moved
+    random = np.random.default_rng((config.seed, epoch))
+    order = random.permutation(len(x))
+    return augment(x[order], config.augment, random), targets(y[order], config.label_smoothing)
+
+
+def targets(y: Labels, smoothing: float = 0.0) -> Targets:
+    """Return for each label what the network shall answer, float32, shape (n, 10); see `epoch_images`."""
+    return np.eye(10, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / 10)
 
 
 def compiled(config: TrainConfig, n: int) -> keras.Model:
@@ -216,7 +211,7 @@ def compiled(config: TrainConfig, n: int) -> keras.Model:
         betas = {"beta_1": 0.7, "beta_2": 0.9}
     model.compile(
         keras.optimizers.Adam(rate, **betas),
-        "sparse_categorical_crossentropy",
+        "categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,  # XLA makes these convolutions 2.5 times slower on a CPU

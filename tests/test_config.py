@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from mnist_utils import ConfigError
-from mnist_utils.config import RECIPES, TrainConfig, allowed, defaults, from_parameters, make_config
+from mnist_utils.config import RECIPES, TrainConfig, allowed, choose_precision, defaults, from_parameters, make_config
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
@@ -60,7 +61,7 @@ def test_is_frozen() -> None:
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
         ({"model": "nosuch"}, "model: given nosuch; allowed: fast, accurate, simple, branched"),
         ({"dataset": "nosuch"}, "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist"),
-        ({"augment": "flip"}, "augment: given flip; allowed: none, affine"),
+        ({"augment": "flip"}, "augment: given flip; allowed: none, shift, affine, elastic, erase"),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
         ({"schedule": "step"}, "schedule: given step; allowed: constant, one_cycle"),
         ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
@@ -88,7 +89,7 @@ def test_all_errors_are_told_at_once() -> None:
 
 def test_words_for_help() -> None:
     assert allowed("epochs") == "a whole number from 1 to 10000"
-    assert defaults("epochs") == "fast 3, accurate 20, simple 13, branched 10"
+    assert defaults("epochs") == "fast 1, accurate 20, simple 13, branched 10"
     assert defaults("model") == "fast"
     assert defaults("patience") == "off"
     assert defaults("train_limit") == "all"
@@ -100,3 +101,10 @@ def test_parameters_of_a_notebook_that_leave_the_choice_open() -> None:
     assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}
     with pytest.raises(KeyError, match="seed"):
         from_parameters({name: value for name, value in given.items() if name != "seed"})
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512f amx_bf16", "mixed_bfloat16"), ("avx2 fma", "float32")])
+def test_precision_follows_the_cpu(flags: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    assert choose_precision("auto") == expected
+    assert choose_precision("float32") == "float32"

@@ -55,6 +55,7 @@ def test_a_single_epoch_can_be_drawn() -> None:
     figure = plots.training_curves(HISTORY.head(1), title="one epoch")
     figure.canvas.draw()
     assert figure.get_suptitle() == "one epoch"
+    assert [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes] == [["1"], ["1"]]
 
 
 SEEDS = Effect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))

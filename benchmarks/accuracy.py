@@ -1,0 +1,85 @@
+"""How accurate a network becomes: trained from several seeds, each tested once, with an interval; and all of them together.
+
+python -m benchmarks.accuracy fast [--seeds 10] [--write]
+
+Each seed is a run of its own in build/accuracy/ (--results), so a benchmark that was stopped goes on where it was, and one
+that is called again with more seeds trains only those. Nothing is chosen by the test images: the recipes were chosen on the
+validation images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t
+
+from benchmarks.results import where, write
+from mnist_utils import models, runs
+from mnist_utils.evaluation import evaluate
+from mnist_utils.training import prepare
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--seeds", type=int, default=10, help="two at least: one has no spread")
+    parser.add_argument("--results", type=Path, default=Path("build/accuracy"), help="folder of these runs")
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
+    options = parser.parse_args()
+    report = _measure(options.model, max(2, options.seeds), options.results)
+    print(report)
+    if options.write:
+        write(f"python -m benchmarks.accuracy {options.model} --write", report)
+
+
+def _measure(model: str, seeds: int, results: Path) -> str:
+    machine, made = where(), []
+    for seed in range(seeds):
+        config, dataset = prepare(model=model, dataset="mnist", seed=seed)
+        made.append(runs.record(config, dataset, f"{model}-{seed}", results))
+        _check_same_machine(made)
+    parameters = models.build(model).count_params()
+    lines = [
+        f"{machine} MNIST: {len(dataset.x_train):,} images trained on, {len(dataset.x_validation):,} for validation, "
+        f"{len(dataset.x_test):,} for the test, which each run opens once.",
+        "",
+        f"`{model}`: {parameters:,} parameters, epochs {config.epochs}, batch_size {config.batch_size}.",
+        "",
+        "| seed | validation | test | wrong | seconds of training |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    scores = np.array([[run.metrics[part]["accuracy"] for part in ("validation", "test")] for run in made])
+    for seed, (run, (validation, test)) in enumerate(zip(made, scores, strict=True)):
+        wrong = round((1 - test) * len(dataset.x_test))
+        lines.append(f"| {seed} | {validation:.2%} | {test:.2%} | {wrong} | {run.metrics['seconds']['training']:.0f} |")
+    seconds = np.median([run.metrics["seconds"]["training"] for run in made])
+    lines += [
+        f"| mean, 95 % of such means | {_interval(scores[:, 0])} | {_interval(scores[:, 1])} | | {seconds:.0f} (median) |",
+        "",
+        "The interval is Student's, over seeds: it speaks of other trainings, not of other test images.",
+    ]
+    for first in range(0, seeds - 4, 5):
+        together = np.mean([runs.predictions(run)[0] for run in made[first : first + 5]], axis=0)
+        found = evaluate(together, dataset.y_test)
+        low, high = found.accuracy_interval
+        lines.append(
+            f"Seeds {first} to {first + 4} together, mean of their probabilities: {found.accuracy:.2%} "
+            f"({low:.2%} to {high:.2%}, Wilson's, over test images)."
+        )
+    return "\n".join(lines)
+
+
+def _check_same_machine(made: list[runs.Run]) -> None:
+    if made[-1].config["cpu"] != made[0].config["cpu"]:
+        raise SystemExit(f"{made[-1].path} was trained on another processor than {made[0].path}; delete one of them")
+
+
+def _interval(values: np.ndarray) -> str:
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.3%} ± {half:.3%}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the benchmarks have in common: the line that says where a table was measured, and its place in RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mnist_utils.config import choose_precision
+from mnist_utils.runs import cpu_name, versions
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+END = "<!-- its end -->\n"
+
+
+def where() -> str:
+    """Say when, on what and with what a table was measured."""
+    used = versions()
+    packages = ", ".join(
+        f"{name} {used[name]}" for name in ("python", "tensorflow", "tensorflow-cpu", "keras") if name in used
+    )
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu_name()}, {os.cpu_count()} cores ({choose_precision('auto')}), load average "
+        f"{os.getloadavg()[0]:.1f} when it began; {packages}."
+    )
+
+
+def write(command: str, report: str) -> None:
+    """Put a report into RESULTS.md, in place of what the same command printed before.
+
+    Raises
+    ------
+    SystemExit
+        If the file has no place for it: a comment of the command, then one of its end.
+    """
+    begin = f"<!-- {command} -->\n"
+    before, found, rest = RESULTS.read_text(encoding="utf-8").partition(begin)
+    if not found:
+        raise SystemExit(f"{RESULTS} has no line {begin.strip()}")
+    RESULTS.write_text(f"{before}{begin}\n{report}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
