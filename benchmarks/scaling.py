@@ -1,4 +1,4 @@
-"""How the time of training grows: with the number of images, the size of the batch, and one or two threads.
+"""How the time of training grows: with the number of images, the size of the batch, one or two threads, and augmentation.
 
 python -m benchmarks.scaling [--short] [--write]
 
@@ -13,9 +13,14 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from benchmarks.results import where, write
+from mnist_utils.augmentation import augment
+from mnist_utils.config import Augment
+from mnist_utils.data import load_dataset
 
 IMAGES = (1_000, 3_000, 10_000, 30_000, 54_000)
 BATCHES = (32, 64, 128, 256, 512, 1024)
@@ -61,12 +66,23 @@ def _measure(*, short: bool) -> str:
         f"| batch, {most:,} images | {one} thread, s | {two} threads, s | images/s, {two} threads | {one} / {two} threads |",
         "|---:|---:|---:|---:|---:|",
         *(_row(f"{batch:,}", most, best[most, batch, one], best[most, batch, two]) for batch in BATCHES),
+        "",
+        f"| augmentation of {most:,} images, in a thread beside the training | s |",
+        "|---|---:|",
+        *(f"| {kind} | {min(_augmenting(kind, most) for _ in range(turns)):.2f} |" for kind in get_args(Augment)[1:]),
     ]
     return "\n".join(lines)
 
 
 def _row(first: str, n: int, one: float, two: float) -> str:
     return f"| {first} | {one:.2f} | {two:.2f} | {n / two:,.0f} | {one / two:.2f} |"
+
+
+def _augmenting(kind: str, n: int) -> float:
+    images, random = load_dataset("mnist").x_train[:n], np.random.default_rng(0)
+    start = time.perf_counter()
+    augment(images, kind, random)
+    return time.perf_counter() - start
 
 
 def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[int, int, float]]:
@@ -82,7 +98,8 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
         model = training.compiled(config, n)
         x, y = training.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
         fed: dict[str, Any] = {"batch_size": batch, "shuffle": False, "verbose": 0}
-        model.fit(x[: batch * 12, ..., None], y[: batch * 12], **fed)  # compiles
+        few = min(n, batch * 12) - 1  # the last batch is not full: TensorFlow compiles that apart
+        model.fit(x[:few, ..., None], y[:few], **fed)
         start = time.perf_counter()
         model.fit(x[..., None], y, **fed)
         return time.perf_counter() - start

@@ -283,7 +283,7 @@ def reliability_diagram(found: Reliability, *, title: str = "", ax: Axes | None 
     ax.set(xlim=(-0.06, 1.04), ylim=(-0.24, 1.04), yticks=np.linspace(0, 1, 6))
     ax.set(xlabel="confidence (probability of the answer)", ylabel="right answers", title=title)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.19))  # where a network would have to be sure and wrong
     return ax
 
 

@@ -111,7 +111,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     keras.utils.set_random_seed(config.seed)
     model = compiled(config, len(dataset.x_train))
     # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
-    network = keras.Model(model.inputs, model.outputs, name=model.name)
+    network = keras.Model(model.input, model.output, name=model.name)
     state = _restore(run / CHECKPOINT, model)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
     done = len(state.history)

@@ -374,7 +374,7 @@ def test_ctrl_c_in_mid_epoch(tmp_path: Path) -> None:
     wait_for_epoch(process, tmp_path)
     process.send_signal(signal.SIGINT)
     status, err = finish(process)
-    assert status == 130
+    assert status == 130, err
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "mnist: stopped. To go on, give the same command with --run run."
     assert runs.read("run", tmp_path).incomplete == "stopped by Ctrl-C"

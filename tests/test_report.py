@@ -86,7 +86,7 @@ def test_the_numbers_are_the_run_s(folder: Path) -> None:
     words = " ".join(page.words.split())
     assert "Validation accuracy 98.77 % 95 % interval 97.00 to 99.12 %, 1,440 images of digits" in words
     assert "Test accuracy 50.00 %" in words
-    assert "Network fast on digits, seed 7, 3 epochs" in words
+    assert "Network fast on digits, seed 7, 1 epoch" in words
     assert "Time 12.3 s" in words
     assert "keras3.15.1" in words
     assert "batch size256" in words
