@@ -89,7 +89,7 @@ def test_the_numbers_are_the_run_s(folder: Path) -> None:
     assert "Network fast on digits, seed 7, 1 epoch" in words
     assert "Time 12.3 s" in words
     assert "keras3.15.1" in words
-    assert "batch size256" in words
+    assert "batch size128" in words
     assert "01_explore What is there? 1 min 15 s".replace(" ", "") in words.replace(" ", "")
     assert "Second(stoppedbeforeitsend)" in words.replace(" ", "")
 
