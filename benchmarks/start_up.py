@@ -100,14 +100,14 @@ def _inner() -> dict[str, float]:
     steps: list[float] = []
     show_steps = training._show_steps
 
-    def noted(show: Any, epoch: int, epochs: int) -> Any:
+    def noted(show: Any, *args: Any) -> Any:
         steps.append(clock())  # fit begins
 
         def show_and_note(*args: Any, **given: Any) -> None:
             steps.append(clock())
             show(*args, **given)
 
-        return show_steps(show_and_note, epoch, epochs)
+        return show_steps(show_and_note, *args)
 
     training._show_steps = noted
     timed(training, "compiled", "building network and optimiser")

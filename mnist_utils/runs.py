@@ -7,9 +7,7 @@ import json
 import os
 import platform
 import re
-import signal
 import subprocess
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import ConfigError, MnistError, atomic
+from mnist_utils import ConfigError, MnistError, atomic, interrupts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -440,7 +438,7 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     trained = training.train(config, dataset, folder, progress=progress)
     mark(folder, "evaluation was not finished")
     start = time.perf_counter()
-    with _uninterrupted():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
+    with interrupts.held():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         atomic.write(folder / "model.keras", trained.model.save)
         atomic.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
     probabilities = training.probabilities(trained.model, dataset.x_validation)
@@ -460,22 +458,6 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     for name, figure in draw(read(folder, folder.parent)).items():
         (folder / "figures").mkdir(exist_ok=True)
         atomic.write(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C for a few seconds, until the end of the block."""
-    if threading.current_thread() is not threading.main_thread():  # Ctrl-C goes to the main thread
-        yield
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
 
 
 def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:

@@ -7,6 +7,7 @@ import math
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import MnistError, atomic, models
+from mnist_utils import MnistError, atomic, interrupts, models
 from mnist_utils.augmentation import augment
 from mnist_utils.backend import keras, ops
 from mnist_utils.config import TrainConfig, choose_precision, make_config
@@ -127,16 +128,17 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             x, y = upcoming.result()
             if epoch + 1 < config.epochs:
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
-            fitted = model.fit(
-                x[..., None],
-                y,
-                batch_size=config.batch_size,
-                shuffle=False,  # epoch_images did
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                callbacks=[_show_steps(show, epoch, config.epochs)],
-                verbose=0,
-            )
+            with interrupts.held() as let_through:
+                fitted = model.fit(
+                    x[..., None],
+                    y,
+                    batch_size=config.batch_size,
+                    shuffle=False,  # epoch_images did
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    callbacks=[_show_steps(show, epoch, config.epochs, let_through)],
+                    verbose=0,
+                )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
             row |= _validation(network, dataset)
             if not math.isfinite(row["loss"] + row["val_loss"]):
@@ -159,7 +161,10 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
 
 def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
     """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
-    return np.asarray(model.predict(x[..., None], batch_size=1000, verbose=0))
+    with interrupts.held() as let_through:
+        between = keras.callbacks.LambdaCallback()
+        between.on_predict_batch_end = lambda *_, **__: let_through()
+        return np.asarray(model.predict(x[..., None], batch_size=1000, callbacks=[between], verbose=0))
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
@@ -260,8 +265,9 @@ def _patience_is_over(config: TrainConfig, state: _State) -> bool:
 # --- progress ---------------------------------------------------------------------------------------------
 
 
-def _show_steps(show: Show, epoch: int, epochs: int) -> keras.callbacks.Callback:
+def _show_steps(show: Show, epoch: int, epochs: int, let_through: Callable[[], None]) -> keras.callbacks.Callback:
     def step_done(batch: int, logs: dict[str, float]) -> None:
+        let_through()
         done = epoch + (batch + 1) / callback.params["steps"]
         show(done, f"epoch {epoch + 1}/{epochs}  accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}")
 
