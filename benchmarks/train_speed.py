@@ -52,7 +52,7 @@ def _measure(turns: int, b_images: int) -> str:
         as_a.append(a.seconds(32 * A_STEPS - 1) / A_STEPS * math.ceil(n / 32) * 10)
         as_b.append(b.seconds(b_images) / b_images * n * 13)
     lines = [
-        f"{machine} MNIST, {n:,} training images; {turns} turn{'s' * (turns > 1)}, medians (least to most), ratios turn by turn.",
+        f"{machine} MNIST, {n:,} training images; {turns} turn{'s' * (turns > 1)}; medians (least to most).",
         "",
         "| training | seconds | times `fast` |",
         "|---|---:|---:|",
