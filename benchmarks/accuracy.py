@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 from benchmarks.results import where, write
 from mnist_utils import models, runs
@@ -36,8 +36,9 @@ def main() -> None:
 
 def _measure(model: str, seeds: int, results: Path) -> str:
     machine, made = where(), []
+    config, dataset = prepare(model=model, dataset="mnist")
     for seed in range(seeds):
-        config, dataset = prepare(model=model, dataset="mnist", seed=seed)
+        config = config.model_copy(update={"seed": seed})
         made.append(runs.record(config, dataset, f"{model}-{seed}", results))
         _check_same_machine(made)
     parameters = models.build(model).count_params()
@@ -77,8 +78,8 @@ def _check_same_machine(made: list[runs.Run]) -> None:
 
 
 def _interval(values: np.ndarray) -> str:
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.3%} ± {half:.3%}"
+    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
+    return f"{values.mean():.3%} ± {(high - low) / 2:.3%}"
 
 
 if __name__ == "__main__":

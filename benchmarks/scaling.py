@@ -93,8 +93,10 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
 
     from mnist_utils import training
 
+    base, dataset = training.prepare(dataset="mnist")
+
     def seconds(n: int, batch: int) -> float:
-        config, dataset = training.prepare(dataset="mnist", batch_size=batch)
+        config = base.model_copy(update={"batch_size": batch})
         model = training.compiled(config, n)
         x, y = training.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
         fed: dict[str, Any] = {"batch_size": batch, "shuffle": False, "verbose": 0}

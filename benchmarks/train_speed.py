@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.results import where, write
 from mnist_utils import models, training
 from mnist_utils.backend import keras
+from mnist_utils.config import TrainConfig
 from mnist_utils.data import Dataset
 
 A_STEPS = 12
@@ -48,7 +49,7 @@ def _measure(turns: int, b_images: int) -> str:
     commands, ours, as_a, as_b = [], [], [], []
     for _ in range(turns):
         commands.append(_command())
-        ours.append(_ours())
+        ours.append(_ours(config, dataset))
         as_a.append(a.seconds(32 * A_STEPS - 1) / A_STEPS * math.ceil(n / 32) * 10)
         as_b.append(b.seconds(b_images) / b_images * n * 13)
     lines = [
@@ -82,8 +83,7 @@ class _Plain:
         return time.perf_counter() - start
 
 
-def _ours() -> float:
-    config, dataset = training.prepare(dataset="mnist")
+def _ours(config: TrainConfig, dataset: Dataset) -> float:
     keras.backend.clear_session()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -162,8 +162,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
 def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
     """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
     with interrupts.held() as let_through:
-        between = keras.callbacks.LambdaCallback()
-        between.on_predict_batch_end = lambda *_, **__: let_through()
+        between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: let_through())
         return np.asarray(model.predict(x[..., None], batch_size=1000, callbacks=[between], verbose=0))
 
 

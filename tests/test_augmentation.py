@@ -60,8 +60,8 @@ def test_affine_moves_a_dot_but_not_far() -> None:
     assert np.abs(centres - 13.5).max() < 3.5  # a shift of 2.5 before scale and rotation
     assert centres.std() > 1
     # Scaling by 0.9 to 1.1 each way changes the mass by that much at most.
-    assert 0.7 < (weight / dot[0].sum()).min() < 0.95
-    assert 1.05 < (weight / dot[0].sum()).max() < 1.35
+    assert 0.75 < (weight / dot[0].sum()).min() < 0.95
+    assert 1.05 < (weight / dot[0].sum()).max() < 1.3
 
 
 class Drawn:
