@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mnist_utils import MnistError, atomic, interrupts, models
 from mnist_utils.augmentation import augment
-from mnist_utils.backend import keras, ops
+from mnist_utils.backend import batches, keras, ops
 from mnist_utils.config import TrainConfig, choose_precision, make_config
 from mnist_utils.data import Dataset, Images, Labels, load_dataset
 from mnist_utils.progress import Show, shown
@@ -130,9 +130,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
             with interrupts.held() as let_through:
                 fitted = model.fit(
-                    x[..., None],
-                    y,
-                    batch_size=config.batch_size,
+                    batches(config.batch_size, x[..., None], y),
                     shuffle=False,  # epoch_images did
                     epochs=epoch + 1,
                     initial_epoch=epoch,
@@ -163,7 +161,7 @@ def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
     """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
     with interrupts.held() as let_through:
         between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: let_through())
-        return np.asarray(model.predict(x[..., None], batch_size=1000, callbacks=[between], verbose=0))
+        return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:

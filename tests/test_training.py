@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_utils import ConfigError, training
+from mnist_utils.backend import batches
 from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset
 from mnist_utils.training import Trained, TrainingError, epoch_images, prepare, train
@@ -210,3 +211,15 @@ def test_the_validation_loss_is_of_labels_that_are_not_smoothed(digits: Dataset,
     probabilities = trained.model.predict(digits.x_validation[..., None], verbose=0)
     expected = -np.log(probabilities[np.arange(len(probabilities)), digits.y_validation]).mean()
     assert trained.history[-1]["val_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_are_in_order_and_the_last_is_what_is_left() -> None:
+    x, y = np.arange(10, dtype=np.uint8), np.arange(10, dtype=np.float32) * 2
+    fed = list(batches(4, x, y).as_numpy_iterator())
+    assert [images.tolist() for images, _ in fed] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    np.testing.assert_array_equal(np.concatenate([doubled for _, doubled in fed]), y)
+
+
+def test_nothing_tunes_the_feeding(digits: Dataset) -> None:
+    # With it the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
+    assert batches(4, digits.x_train).options().autotune.enabled is False
