@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -92,6 +92,7 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
     from mnist_utils import training
+    from mnist_utils.backend import batches as feed
 
     base, dataset = training.prepare(dataset="mnist")
 
@@ -99,11 +100,10 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
         config = base.model_copy(update={"batch_size": batch})
         model = training.compiled(config, n)
         x, y = training.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
-        fed: dict[str, Any] = {"batch_size": batch, "shuffle": False, "verbose": 0}
         few = min(n, batch * 12) - 1  # the last batch is not full: TensorFlow compiles that apart
-        model.fit(x[:few, ..., None], y[:few], **fed)
+        model.fit(feed(batch, x[:few, ..., None], y[:few]), shuffle=False, verbose=0)
         start = time.perf_counter()
-        model.fit(x[..., None], y, **fed)
+        model.fit(feed(batch, x[..., None], y), shuffle=False, verbose=0)
         return time.perf_counter() - start
 
     pairs = {(n, 128) for n in images} | {(max(images), batch) for batch in batches}

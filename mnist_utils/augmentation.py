@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ _SIDE = 28
 _MARGIN = 6  # pixels of black about each image, from which coordinates outside it are read
 _AT_ONCE = 512  # images; their margins included they stay below 2**15 rows, which is as far as OpenCV's remap reaches
 _KNOTS = 5  # a side, of the grid that bends an image: one for every six pixels, about the width of a stroke's turn
+_LEAST_CONTRAST = 0.15  # of ink and paper, of 1
 _BEND = 1.7  # pixels, standard deviation of a knot's displacement
 
 
@@ -23,10 +26,13 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     Parameters
     ----------
     x : uint8 array, shape (n, 28, 28), white on black
-    kind : {"none", "shift", "affine", "elastic", "erase"}
+    kind : {"none", "shift", "affine", "elastic", "erase", "contrast", "polarity"}
         shift: by at most one pixel. affine: rotation (15 degrees at most), scale (10 %), shear (0.2) and shift (2.5
         pixels). elastic: affine, and bent smoothly (Simard, Steinkraus and Platt 2003). erase: elastic, and in every other
-        image a rectangle of 3 to 9 pixels a side is blackened (Zhong et al. 2020).
+        image a rectangle of 3 to 9 pixels a side is blackened (Zhong et al. 2020). contrast: erase, but with rotation up to
+        25 degrees, scale 0.65 to 1.15, shift up to 4 pixels and up to three rectangles, each grey or noise; and the greys
+        go through a random curve that keeps ink brighter than paper. polarity: contrast, but the curve may have any shape:
+        ink may become darker than paper, or as dark, which leaves outlines; and a rectangle may be an inverted part.
     random : numpy.random.Generator
 
     Returns
@@ -43,16 +49,21 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
         return x
     if kind == "shift":
         return _shift(x, random)
+    toned = kind in ("contrast", "polarity")
     changed = np.empty_like(x)
     for start in range(0, len(x), _AT_ONCE):
         part = x[start : start + _AT_ONCE]
-        rows, columns = _affine_maps(len(part), random)
+        rows, columns = _affine_maps(len(part), random, _WIDE if toned else _NARROW)
         if kind != "affine":
             bend = _bends(len(part), random)
             rows, columns = rows + bend[0], columns + bend[1]
         changed[start : start + _AT_ONCE] = _read_at(part, rows, columns)
     if kind == "erase":
         _erase(changed, random)
+    if toned:
+        changed = _tone(changed, random, invert=kind == "polarity")
+        for _ in range(3):
+            _cover(changed, random, invert=kind == "polarity")
     return changed
 
 
@@ -63,12 +74,25 @@ def _shift(x: Images, random: np.random.Generator) -> Images:
     return np.ascontiguousarray(windows[np.arange(len(x)), rows, columns])
 
 
-def _affine_maps(n: int, random: np.random.Generator) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class _Range:
+    """How far an affine change goes: degrees, scales, pixels."""
+
+    angle: float
+    scale: tuple[float, float]
+    shift: float
+
+
+_NARROW = _Range(15, (0.9, 1.1), 2.5)
+_WIDE = _Range(25, (0.65, 1.15), 4)
+
+
+def _affine_maps(n: int, random: np.random.Generator, most: _Range) -> tuple[Floats, Floats]:
     """Draw for each pixel of each image the row and the column to read it from, each of shape (n, 28, 28)."""
-    angle = np.deg2rad(random.uniform(-15, 15, n))
+    angle = np.deg2rad(random.uniform(-most.angle, most.angle, n))
     shear = random.uniform(-0.2, 0.2, n)
-    scale_x, scale_y = random.uniform(0.9, 1.1, (2, n))
-    shift_x, shift_y = random.uniform(-2.5, 2.5, (2, n))
+    scale_x, scale_y = random.uniform(*most.scale, (2, n))
+    shift_x, shift_y = random.uniform(-most.shift, most.shift, (2, n))
     cos, sin = np.cos(angle), np.sin(angle)
     centre = (_SIDE - 1) / 2
     at = np.arange(_SIDE) - centre
@@ -120,3 +144,47 @@ def _erase(x: Images, random: np.random.Generator) -> None:
     in_rows = (at >= top) & (at < top + height)
     in_columns = (at >= left) & (at < left + width)
     x[in_rows[:, :, None] & in_columns[:, None, :]] = 0
+
+
+def _tone(x: Images, random: np.random.Generator, *, invert: bool) -> Images:
+    """Send the greys of each image through a curve of its own: straight lines between values for black, grey and white."""
+    n = len(x)
+    black, grey, white = random.uniform(0, 1, (3, n))
+    if not invert:
+        black, white = np.minimum(black, white), np.maximum(black, white)
+        grey = black + grey * (white - black)
+    apart = np.ptp([black, grey, white], axis=0) >= _LEAST_CONTRAST * (2 if invert else 1)
+    plain = (random.random(n) < 0.4) | ~apart  # as it was, or inverted
+    flipped = random.random(n) < 0.5 if invert else np.zeros(n, bool)
+    black, grey, white = (
+        np.where(plain, np.where(flipped, 1 - level, level), drawn)
+        for level, drawn in ((0.0, black), (0.5, grey), (1.0, white))
+    )
+    at = np.arange(256) / 255
+    curves = np.maximum(1 - 2 * at, 0) * black[:, None]
+    curves += (1 - np.abs(2 * at - 1)) * grey[:, None]
+    curves += np.maximum(2 * at - 1, 0) * white[:, None]
+    greys = (curves * 255).round().astype(np.uint8)
+    return np.take_along_axis(greys, x.reshape(n, -1).astype(np.intp), axis=1).reshape(x.shape)
+
+
+def _cover(x: Images, random: np.random.Generator, *, invert: bool) -> None:
+    """Cover a rectangle in some of the images, in place: with one grey, with noise, or with its own inverse."""
+    n, at = len(x), np.arange(_SIDE)
+    how = random.choice(["none", "grey", "noise", "inverse" if invert else "none"], n, p=(0.4, 0.35, 0.15, 0.1))
+    longest = np.where(how == "noise", 3 * _SIDE, _SIDE / 2)[:, None]
+    height, width = np.exp(random.uniform(0, np.log(longest), (2, n, 1))).round().astype(int)
+    top = random.integers(-height // 2, _SIDE - height // 2)
+    left = random.integers(-width // 2, _SIDE - width // 2)
+    inside = ((at >= top) & (at < top + height))[:, :, None] & ((at >= left) & (at < left + width))[:, None, :]
+    greys = np.clip(random.uniform(-0.5, 1.5, n), 0, 1) * 255  # every other is as black or as white as can be
+    # Noise may be as thin as none at all.
+    inside &= (random.random(x.shape) < random.uniform(0, 0.6, (n, 1, 1))) | (how != "noise")[:, None, None]
+    for name in "grey", "noise", "inverse":
+        chosen = how == name
+        cover = {
+            "grey": np.broadcast_to(greys[chosen, None, None].astype(np.uint8), x[chosen].shape),
+            "noise": random.integers(0, 256, x[chosen].shape, np.uint8),
+            "inverse": 255 - x[chosen],
+        }[name]
+        x[chosen] = np.where(inside[chosen], cover, x[chosen])

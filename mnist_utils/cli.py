@@ -7,6 +7,7 @@ import errno
 import inspect
 import itertools
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from mnist_utils import ConfigError, MnistError, __version__
 if TYPE_CHECKING:
     from mnist_utils.images import Polarity, Reading
     from mnist_utils.notebooks import Done
+    from mnist_utils.robustness import Robustness
     from mnist_utils.runs import Run
 
 app = typer.Typer(
@@ -422,6 +424,89 @@ def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
     for answer in answers:
         if "error" in answer:
             print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="a run's name or folder")],
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="change the test images in twenty ways, and ask the network again")
+    ] = False,
+    results: _Results = None,
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+) -> None:
+    """Say how good a run's network is: from its recorded answers, or with [bold]--robustness[/bold] by asking it again.
+
+    With it, the table and a figure are also written into the run's folder, and its next report shows them.
+    """
+    from dataclasses import asdict
+
+    from mnist_utils import assessment, runs
+
+    found = runs.read(run, runs.results_dir(results))
+    if robustness:
+        _evaluate_robustness(found, data_dir, as_json)
+        return
+    rows = asdict(assessment.summary(found))
+    if as_json:
+        print(json.dumps({"run": found.name} | rows))
+        return
+    print(f"{runs.describe(found)}; {rows['n']:,} test images, 95 % intervals over them")
+    for name, words in _WORDS.items():
+        low, high = rows[f"{name}_interval"]
+        print(f"{words:34}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
+    print(f"{'log loss, with the temperature':34}  {rows['log_loss']:.4f} nat")
+
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "expected_calibration_error": "expected calibration error",
+    "calibrated_error": "... with the run's temperature",
+}
+
+
+def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
+    from mnist_utils import assessment
+    from mnist_utils.progress import shown
+
+    with shown(1) as show:
+        found = assessment.robustness(
+            run, data_dir=data_dir, done=lambda step, steps: show(step / steps, f"{step} of {steps} kinds of images")
+        )
+    if as_json:
+        print(json.dumps({"run": run.name} | assessment.as_json(found)))
+    else:
+        _print_robustness(run, found)
+    for path in assessment.write_robustness(run, found):
+        print(f"written: {path}", file=sys.stderr)
+
+
+def _print_robustness(run: Run, found: Robustness) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from mnist_utils import runs
+
+    table = Table(box=SIMPLE_HEAD)
+    for column, justify in ("images", "left"), ("kind", "left"), ("n", "right"), ("accuracy", "right"), ("95 %", "right"):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("against clean, points", justify="right")
+    for row in found.table.reset_index().to_dict("records"):
+        noise = "" if row["p_value"] < 0.05 else " (noise)"
+        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{noise}"
+        between = f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"
+        name = row["change"].replace("_", " ")
+        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
+    low, high = found.mean_interval
+    print(runs.describe(run))
+    Console().print(table)
+    print(
+        f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
+        f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
+    )
+    print("intervals: over test images; (noise): no difference by McNemar's test at 5 %, corrected after Holm")
 
 
 @app.command("runs")

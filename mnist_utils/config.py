@@ -13,7 +13,7 @@ from mnist_utils import ConfigError
 
 DatasetName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist"]
 ModelName = Literal["fast", "accurate", "simple", "branched"]
-Augment = Literal["none", "shift", "affine", "elastic", "erase"]
+Augment = Literal["none", "shift", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "one_cycle"]
 

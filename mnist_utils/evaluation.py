@@ -129,15 +129,22 @@ def reliability(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) 
     ----------
     Niculescu-Mizil and Caruana (2005), Predicting good probabilities with supervised learning. ICML.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == np.asarray(labels)
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index, confidence, right = _binned(probabilities, labels, bins)
     n = np.bincount(index, minlength=bins)
     means = [
         np.divide(np.bincount(index, values, bins), n, out=np.full(bins, np.nan), where=n > 0)
         for values in (confidence, right)
     ]
     return Reliability(n, means[0], means[1])
+
+
+def _binned(
+    probabilities: NDArray[Any], labels: ArrayLike, bins: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return each image's bin, confidence, and whether it was answered right."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == np.asarray(labels)
+    return np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1), confidence, right
 
 
 def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
@@ -160,6 +167,41 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     """
     found = reliability(probabilities, labels, bins)
     return float(np.nansum(found.n * np.abs(found.accuracy - found.confidence)) / found.n.sum())
+
+
+def calibration_error_interval(
+    probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15, seed: int = 0
+) -> tuple[float, float]:
+    """Return a 95 % interval for `expected_calibration_error`, over test images.
+
+    The basic bootstrap: drawing images again adds noise to every bin, and so error, by about as much as is in the
+    estimate already; it is taken off twice.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10), n > 1
+    labels : integer array, shape (n,)
+    bins : int
+        Number of bins between 0 and 1.
+    seed : int
+        Of the thousand draws.
+
+    References
+    ----------
+    Davison and Hinkley (1997), Bootstrap methods and their application. Section 5.2.
+    """
+    from scipy.stats import bootstrap
+
+    index, confidence, right = _binned(probabilities, labels, bins)
+    gap = right - confidence
+
+    def error(drawn: NDArray[np.intp]) -> float:  # `expected_calibration_error`, of which the bins are found once
+        return float(np.abs(np.bincount(index[drawn], gap[drawn], bins)).sum() / len(drawn))
+
+    images = (np.arange(len(index)),)
+    found = bootstrap(images, error, n_resamples=999, method="basic", vectorized=False, rng=np.random.default_rng(seed))
+    low, high = found.confidence_interval
+    return max(0.0, float(low)), min(1.0, float(high))
 
 
 def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -255,3 +297,27 @@ def compare_paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Pa
     half = float(norm.ppf(0.975)) * np.sqrt((share_a + share_b - centre**2) / (n + 2))
     interval = (float(max(-1, centre - half)), float(min(1, centre + half)))
     return PairedComparison(n, only_a, only_b, (only_b - only_a) / n, interval, p_value)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Correct the p-values of several tests, so that the chance of any false alarm stays at the level of one.
+
+    Parameters
+    ----------
+    p_values : float array, shape (tests,), 0 to 1
+
+    Returns
+    -------
+    float array, shape (tests,)
+        To be compared with the level, 0.05 say, as a single test's.
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6.
+    """
+    given = np.asarray(p_values, np.float64)
+    order = given.argsort(kind="stable")
+    stepped = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
+    corrected = np.empty_like(given)
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected

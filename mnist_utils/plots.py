@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mnist_utils.error_analysis import Answered
     from mnist_utils.evaluation import Reliability
     from mnist_utils.images import Reading
+    from mnist_utils.robustness import Robustness
 
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
 _SURE = 0.9999  # where a curve over confidence thresholds ends
@@ -348,6 +349,41 @@ def shares(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> A
     ax.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), title=title)
     sns.despine(ax=ax)
     return ax
+
+
+def robustness(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw a row for each change of the images: what it is called, some samples, and the accuracy with its interval."""
+    figure = figure or plt.figure()
+    table, gap = found.table, 2
+    figure.set_size_inches(10.5, 1.4 + 0.4 * len(table))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    side = found.samples.shape[-1] + gap
+    padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
+    left.imshow(padded.swapaxes(1, 2).reshape(len(table) * side, -1), cmap="gray", vmin=0, vmax=255, aspect="auto")
+    left.set_yticks((np.arange(len(table)) + 0.5) * side, [str(name).replace("_", " ") for name in table.index])
+    left.set_xticks([])
+    left.tick_params(length=0)
+    sns.despine(ax=left, left=True, bottom=True)
+    places, shares = np.arange(len(table)), table["accuracy"]
+    ends = np.abs(table[["low", "high"]].to_numpy().T - shares.to_numpy())
+    groups = list(dict.fromkeys(table["group"]))
+    for colour, hatch, group in zip(
+        ("#666666", _TRAINING, _VALIDATION, "#009E73"), ("", "", "//", ".."), groups, strict=False
+    ):
+        of = (table["group"] == group).to_numpy()
+        right.barh(
+            places[of], shares[of], xerr=ends[:, of], height=0.7, color=colour, hatch=hatch, edgecolor="white", label=group,
+            alpha=0.8, capsize=3,
+        )  # fmt: skip
+    for place, (share, high) in enumerate(zip(shares, table["high"], strict=True)):
+        right.annotate(f"{share:.1%}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    right.set(xlim=(0, 1.12), ylim=(len(table) - 0.5, -0.5), yticks=[], xticks=np.linspace(0, 1, 6), xlabel="right answers")
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, frameon=False)
+    sns.despine(ax=right, left=True)
+    figure.suptitle(title)
+    return figure
 
 
 def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:

@@ -36,12 +36,10 @@ def test_follows_from_the_seed_and_leaves_its_argument_alone(kind: str, digits: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_one_image_comes_into_another(kind: str) -> None:
-    images = np.zeros((30, 28, 28), np.uint8)
-    images[::2] = 255
-    changed = augment(images, kind, random())
-    assert not changed[1::2].any()
-    assert (changed[::2].mean(axis=(1, 2)) > 100).all()
+def test_nothing_of_one_image_comes_into_another(kind: str, digits: Images) -> None:
+    neighbours = digits.copy()
+    neighbours[1::2] = 255
+    np.testing.assert_array_equal(augment(digits, kind, random())[::2], augment(neighbours, kind, random())[::2])
 
 
 def test_shift_is_one_of_nine_rolls(digits: Images) -> None:
@@ -122,3 +120,39 @@ def test_erase_blackens_a_rectangle_in_every_other_image() -> None:
         assert image.sum() == len(rows) * len(columns)
         assert 3 <= len(rows) <= 9
         assert 3 <= len(columns) <= 9
+
+
+def test_contrast_keeps_ink_brighter_than_paper() -> None:
+    halves = np.zeros((600, 28, 28), np.uint8)
+    halves[:, :, 14:] = 255
+    toned = augmentation._tone(halves, random(), invert=False)
+    paper, ink = toned[:, 0, 0].astype(int), toned[:, 0, -1].astype(int)
+    assert (ink - paper).min() >= 0.15 * 255 - 1
+    assert ((ink == 255) & (paper == 0)).mean() == pytest.approx(0.57, abs=0.06)  # 0.4, and those too near each other
+    assert (paper > 30).mean() > 0.2
+
+
+def test_polarity_inverts_half_and_may_leave_no_more_than_outlines() -> None:
+    greys = np.zeros((2000, 28, 28), np.uint8)
+    greys[:, :, 9:], greys[:, :, 18:] = 128, 255
+    toned = augmentation._tone(greys, random(), invert=True).astype(int)
+    paper, edge, ink = toned[:, 0, 0], toned[:, 0, 10], toned[:, 0, -1]
+    assert (ink > paper).mean() == pytest.approx(0.5, abs=0.04)
+    assert np.ptp([paper, edge, ink], axis=0).min() >= 0.3 * 255 - 2
+    assert 0.02 < ((np.abs(ink - paper) < 25) & (np.abs(edge - ink) > 60)).mean() < 0.2
+
+
+def test_covers_are_rectangles_of_grey_noise_or_the_inverse() -> None:
+    plain = np.full((3000, 28, 28), 77, np.uint8)
+    covered = plain.copy()
+    augmentation._cover(covered, random(), invert=True)
+    changed = covered != 77
+    inverse = (changed & (covered == 178)).any(axis=(1, 2)) & (np.where(changed, covered, 178) == 178).all(axis=(1, 2))
+    assert inverse.mean() == pytest.approx(0.1, abs=0.03)
+    flat = np.array([len(np.unique(image[where])) == 1 for image, where in zip(covered, changed, strict=True)])
+    assert flat.mean() == pytest.approx(0.45, abs=0.06)
+    for where in changed[flat][:200]:  # filled to its bounds
+        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+        assert where.sum() == len(rows) * len(columns) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    augmentation._cover(unlike := plain.copy(), random(), invert=False)
+    assert not ((unlike == 178).sum(axis=(1, 2)) > 20).any() or (unlike == 178).mean() < 0.01

@@ -46,7 +46,7 @@ def seven(tmp_path: Path) -> Path:
 def test_help_lists_the_commands(mnist: Cli) -> None:
     status, out, _ = mnist("--help")
     assert status == 0
-    for command in "data", "train", "run", "predict", "runs", "compare", "show", "serve":
+    for command in "data", "train", "run", "predict", "evaluate", "runs", "compare", "show", "serve":
         assert re.search(rf"^│ {command} ", out, re.MULTILINE)
 
 
@@ -411,3 +411,36 @@ def test_train_on_the_real_mnist_reaches_the_aim(mnist: Cli, real_mnist: Path) -
     assert status == 0
     assert json.loads(out)["test"]["accuracy"] >= 0.992
     assert "note" not in err
+
+
+# --- evaluate ---
+
+
+def test_evaluate_tells_what_was_recorded(mnist: Cli, results: Path) -> None:
+    status, out, _ = mnist("evaluate", "reference", "--results", str(results))
+    assert status == 0
+    run = runs.read("reference", results)
+    assert f"accuracy {run.metrics['test']['accuracy']:>33.2%} (" in out
+    assert "expected calibration error" in out
+    found = json.loads(mnist("evaluate", "reference", "--results", str(results), "--json")[1])
+    assert found["run"] == "reference"
+    assert found["accuracy"] == run.metrics["test"]["accuracy"]
+
+
+def test_evaluate_robustness_prints_a_table_and_writes_it(mnist: Cli, results: Path) -> None:
+    status, out, err = mnist("evaluate", "second", "--results", str(results), "--robustness")
+    assert status == 0
+    rows = re.findall(r"^  (.*?)  +(clean|MNIST-C|ours)  +360 ", out, re.MULTILINE)
+    assert [name for name, _ in rows][:2] == ["clean", "shot noise"]
+    assert len(rows) == 21
+    assert "the fifteen of MNIST-C: " in out
+    assert (results / "second" / "figures" / "robustness.png").is_file()
+    assert "robustness.json" in err
+    found = json.loads(mnist("evaluate", "second", "--results", str(results), "--robustness", "--json")[1])
+    assert len(found["rows"]) == 21
+
+
+def test_evaluate_without_a_whole_run(mnist: Cli, results: Path) -> None:
+    status, _, err = mnist("evaluate", "nothing", "--results", str(results))
+    assert status == 1
+    assert "no run 'nothing'" in err

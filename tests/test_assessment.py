@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_utils import assessment, runs, training
+from mnist_utils.evaluation import apply_temperature, expected_calibration_error
+from mnist_utils.runs import Run, RunError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    config, dataset = training.prepare(dataset="digits", train_limit=200, epochs=2, batch_size=50)
+    return runs.record(config, dataset, "one", tmp_path_factory.mktemp("results"), progress=False)
+
+
+def test_summary_is_what_was_recorded(run: Run) -> None:
+    found = assessment.summary(run)
+    probabilities, labels = runs.predictions(run)
+    assert found.accuracy == run.metrics["test"]["accuracy"]
+    assert list(found.accuracy_interval) == run.metrics["test"]["accuracy_interval"]
+    assert found.expected_calibration_error == pytest.approx(run.metrics["test"]["expected_calibration_error"], abs=1e-6)
+    scaled = apply_temperature(probabilities, run.metrics["temperature"])
+    assert found.calibrated_error == pytest.approx(expected_calibration_error(scaled, labels))
+    assert found.log_loss == pytest.approx(-np.log(scaled[np.arange(len(labels)), labels]).mean())
+    for name in "accuracy", "expected_calibration_error", "calibrated_error":
+        low, high = getattr(found, f"{name}_interval")
+        assert 0 <= low < high <= 1
+
+
+def test_robustness_asks_the_network_about_the_test_images(run: Run) -> None:
+    found = assessment.robustness(run)
+    assert found.table.loc["clean", "accuracy"] == pytest.approx(run.metrics["test"]["accuracy"], abs=0.006)
+    assert "digits" not in found.table.index  # it was trained on them
+    written = assessment.write_robustness(run, found)
+    content = json.loads(written[0].read_text())
+    assert content["mean"] == found.mean
+    assert [row["change"] for row in content["rows"]] == list(found.table.index)
+    assert content["rows"][0]["p_value"] is None
+    with Image.open(written[1]) as figure:
+        assert figure.size[0] > 800
+    assert f"worst {found.worst.replace('_', ' ')}" in assessment.robustness_title(run, found)
+
+
+def test_an_incomplete_run_has_nothing_to_assess(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "half")
+    runs.mark(tmp_path / "half", "stopped by Ctrl-C")
+    half = runs.read("half", tmp_path)
+    for ask in assessment.summary, assessment.robustness:
+        with pytest.raises(RunError, match=r"run half is incomplete \(stopped by Ctrl-C\)"):
+            ask(half)
