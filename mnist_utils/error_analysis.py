@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,11 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_utils.evaluation import wilson_interval
-
-# The labels of MNIST's test set that people judged to be wrong, shown the pictures that confident learning had picked.
-# Northcutt, Athalye, Mueller (2021), Pervasive label errors in test sets destabilize machine learning benchmarks. NeurIPS.
-MNIST_LABEL_ERRORS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
-
 
 # --- digits -----------------------------------------------------------------------------------------------
 
@@ -203,88 +196,6 @@ def answered_above(threshold: float, probabilities: NDArray[Any], labels: ArrayL
     if answered:
         accuracy, interval = 1 - errors / answered, wilson_interval(answered - errors, answered)
     return Answered(threshold, len(speaks), answered, errors, accuracy, interval, 1 - answered / len(speaks))
-
-
-# --- labels -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SuspectedLabels:
-    """Labels, the most doubtful first.
-
-    Attributes
-    ----------
-    order : integer array, shape (n,)
-        All images, from the most to the least doubtful label.
-    quality : float array, shape (n,)
-        For each image (not in that order) the probability that the network gives to its label.
-    suspects : int
-        How many confident learning holds to be wrong; they need not be the first of `order`.
-    """
-
-    order: NDArray[np.intp]
-    quality: NDArray[np.float64]
-    suspects: int
-
-
-def suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> SuspectedLabels:
-    """Rank labels by how doubtful they are in the eyes of a network that was not trained on them.
-
-    Parameters
-    ----------
-    probabilities : float array, shape (n, 10), rows sum to 1
-        Out of sample: for images that the network was not trained on.
-    labels : integer array, shape (n,), values 0 to 9, each occurring
-
-    References
-    ----------
-    Northcutt, Jiang, Chuang (2021), Confident learning: estimating uncertainty in dataset labels. JAIR 70.
-    """
-    with warnings.catch_warnings(action="ignore"):  # its progress bar, which is not shown, asks for a widget in notebooks
-        from cleanlab.filter import find_label_issues
-        from cleanlab.rank import get_label_quality_scores
-
-    given = labels.astype(int)
-    exact = probabilities.astype(np.float64)
-    exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to one only nearly
-    quality = np.asarray(get_label_quality_scores(given, exact, method="self_confidence"))
-    suspects = find_label_issues(given, exact, filter_by="confident_learning", n_jobs=1)
-    return SuspectedLabels(np.argsort(quality, kind="stable"), quality, int(np.sum(suspects)))
-
-
-def found_at_the_top(order: NDArray[np.intp], known: Collection[int], tops: Collection[int]) -> pd.DataFrame:
-    """Say how many of the known ones a ranking has at its top, and how many a ranking by lot would have.
-
-    Parameters
-    ----------
-    order : integer array, shape (n,)
-        Indices, the most doubtful first.
-    known : collection of int
-        The indices that ought to be at the top.
-    tops : collection of int
-        How many of the first to look at, each a row.
-
-    Returns
-    -------
-    DataFrame
-        Columns top, found, of, by_chance (expected), p_value (of finding as many by lot: the hypergeometric distribution's).
-    """
-    from scipy.stats import hypergeom
-
-    hits = np.cumsum(np.isin(order, list(known)))
-    tops = [min(top, len(order)) for top in tops]
-    found = [int(hits[top - 1]) for top in tops]
-    return pd.DataFrame(
-        {
-            "top": tops,
-            "found": found,
-            "of": len(known),
-            "by_chance": [len(known) * top / len(order) for top in tops],
-            "p_value": [
-                float(hypergeom(len(order), len(known), top).sf(hits_ - 1)) for top, hits_ in zip(tops, found, strict=True)
-            ],
-        }
-    )
 
 
 # --- neighbours -------------------------------------------------------------------------------------------

@@ -144,34 +144,6 @@ def test_a_network_that_is_never_good_enough_answers_nothing() -> None:
 # --- labels ---
 
 
-def test_planted_label_errors_are_suspected() -> None:
-    random = np.random.default_rng(0)
-    labels = np.repeat(np.arange(10), 60)
-    logits = random.normal(0, 1, (600, 10))
-    logits[np.arange(600), labels] += 8
-    planted = random.choice(600, 20, replace=False)
-    given_labels = labels.copy()
-    given_labels[planted] = (labels[planted] + 3) % 10
-    found = error_analysis.suspected_labels(softmax(logits, axis=1).astype(np.float32), given_labels.astype(np.uint8))
-    assert set(found.order[:20]) == set(planted)
-    assert 18 <= found.suspects <= 22
-    assert sorted(found.order) == list(range(600))
-    assert (np.diff(found.quality[found.order]) >= 0).all()
-
-
-def test_found_at_the_top_by_hand() -> None:
-    found = error_analysis.found_at_the_top(np.array([4, 2, 0, 1, 3]), [4, 1], (1, 2, 4, 99))
-    assert found["top"].tolist() == [1, 2, 4, 5]
-    assert found["found"].tolist() == [1, 1, 2, 2]
-    assert found["by_chance"].tolist() == pytest.approx([0.4, 0.8, 1.6, 2])
-    # Of the ten ways to draw 2 of 5, seven hold at least one of two given ones.
-    assert found["p_value"].tolist() == pytest.approx([0.4, 0.7, 0.6, 1])
-
-
-def test_no_known_errors_are_found_nowhere() -> None:
-    assert error_analysis.found_at_the_top(np.arange(5), [], (2,))["found"].tolist() == [0]
-
-
 # --- neighbours ---
 
 
@@ -207,8 +179,8 @@ def test_an_image_among_strangers_has_no_neighbour_of_its_label() -> None:
 
 def test_needs_no_tensorflow() -> None:
     code = (
-        "import sys, numpy as np; from mnist_utils import error_analysis;"
-        "error_analysis.suspected_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
+        "import sys, numpy as np; from mnist_utils import error_analysis, label_quality;"
+        "label_quality.suspected_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
         "print([name for name in ('tensorflow', 'keras', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
