@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.backend import batches, keras
+from mnist_utils.backend import keras
 from mnist_utils.data import Images
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ def features(model: keras.Model, images: Images) -> Floats:
     images : uint8 array, shape (n, 28, 28), n > 0
     """
     before = keras.Model(model.input, model.layers[-1].input)
-    found = np.asarray(before.predict(batches(1000, images[..., None]), verbose=0), np.float32)
+    parts = (images[start : start + 1000, ..., None] for start in range(0, len(images), 1000))
+    # Not by `predict`, which would compile a graph for each call.
+    found = np.concatenate([np.asarray(before(part, training=False), np.float32) for part in parts])
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
 
@@ -173,3 +175,71 @@ def nearest(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArray[np.intp],
 
     distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(known).kneighbors(asked)
     return indices, distances.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a network answered as it did to one image.
+
+    Attributes
+    ----------
+    image : uint8 array, shape (28, 28)
+    answer, other : int
+        The digit that was answered, and the one that it is compared with.
+    evidence : float32 array, shape (28, 28)
+        See `integrated_gradients`.
+    neighbours, neighbour_labels : uint8 array, shape (k, 28, 28), and integer array, shape (k,)
+        The training images that are most like it to the network, the nearest first.
+    changed, changed_answer, change : float32 array, shape (28, 28); int; float
+        See `Flips`; `change` is infinite where no flip was found.
+    """
+
+    image: Images
+    answer: int
+    other: int
+    evidence: Floats
+    neighbours: Images
+    neighbour_labels: NDArray[Any]
+    changed: Floats
+    changed_answer: int
+    change: float
+
+
+def explain(
+    model: keras.Model,
+    images: Images,
+    answers: ArrayLike,
+    others: ArrayLike,
+    known: tuple[Images, NDArray[Any], Floats],
+    k: int = 3,
+) -> list[Explanation]:
+    """Explain answers, one by one.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : uint8 array, shape (n, 28, 28)
+    answers, others : integer array, shape (n,)
+        See `integrated_gradients`.
+    known : (uint8 array of shape (m, 28, 28), integer array of shape (m,), float32 array of shape (m, units))
+        Training images, their labels, and their `features`.
+    k : int
+        Neighbours to find for each.
+    """
+    x_known, y_known, seen = known
+    indices, _ = nearest(seen, features(model, images), k)
+    evidence, flips = integrated_gradients(model, images, answers, others), least_flips(model, images)
+    return [
+        Explanation(
+            image=images[i],
+            answer=int(answer),
+            other=int(other),
+            evidence=evidence[i],
+            neighbours=x_known[indices[i]],
+            neighbour_labels=y_known[indices[i]],
+            changed=flips.images[i],
+            changed_answer=int(flips.answers[i]),
+            change=float(flips.sizes[i]) if flips.flipped[i] else np.inf,
+        )
+        for i, (answer, other) in enumerate(zip(np.asarray(answers), np.asarray(others), strict=True))
+    ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mnist_utils.ablations import Effect
     from mnist_utils.error_analysis import Answered
     from mnist_utils.evaluation import Reliability
+    from mnist_utils.explain import Explanation
     from mnist_utils.images import Reading
     from mnist_utils.robustness import Robustness
 
@@ -231,6 +232,32 @@ def image_grid(
     for ax, image, caption in zip(axes.flat, np.asarray(images), captions, strict=False):
         ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(caption, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def explanations(found: Sequence[Explanation], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw a row for each explained answer: image, evidence, neighbours, the least change that was found to flip it."""
+    figure, k = figure or plt.figure(), len(found[0].neighbours)
+    figure.set_size_inches(1.45 * (4 + k), 0.9 + 1.75 * len(found))
+    figure.set_layout_engine("constrained")
+    for axes, one in zip(figure.subplots(len(found), 4 + k, squeeze=False), found, strict=True):
+        shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+        most, moved = np.abs(one.evidence).max() or 1, one.changed - one.image.astype(np.float32)
+        pictures = [
+            (f"{one.other}, answered {one.answer}", one.image, shades),
+            (f"for {one.answer} / {one.other}", one.evidence, {"cmap": "PuOr_r", "vmin": -most, "vmax": most}),
+            *(
+                (f"like this {label}", image, shades)
+                for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
+            ),
+            (f"change of {one.change:.2f}", moved, {"cmap": "PuOr_r", "vmin": -128, "vmax": 128}),
+            (f"flips to {one.changed_answer}" if np.isfinite(one.change) else "no flip found", one.changed, shades),
+        ]
+        for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
+            ax.imshow(picture, **how)
+            ax.set_title(caption, fontsize=9)
+            ax.set_axis_off()
     figure.suptitle(title)
     return figure
 

@@ -85,3 +85,19 @@ def test_nearest_by_scikit_learns_distances() -> None:
     wanted = euclidean_distances(asked, known)
     np.testing.assert_array_equal(indices, wanted.argsort(axis=1)[:, :4])
     np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :4], atol=1e-5)
+
+
+def test_explain_puts_all_of_it_together(linear, images) -> None:  # type: ignore[no-untyped-def]
+    model, _ = linear
+    known = load_dataset("digits").x_train[:100], load_dataset("digits").y_train[:100]
+    seen = explain.features(model, known[0])
+    found = explain.explain(model, images, np.full(12, 4), np.full(12, 7), (*known, seen), k=2)
+    assert [(one.answer, one.other) for one in found] == [(4, 7)] * 12
+    flips = explain.least_flips(model, images)
+    indices, _ = explain.nearest(seen, explain.features(model, images), 2)
+    for i, one in enumerate(found):
+        np.testing.assert_array_equal(one.image, images[i])
+        np.testing.assert_array_equal(one.neighbours, known[0][indices[i]])
+        np.testing.assert_array_equal(one.neighbour_labels, known[1][indices[i]])
+        assert one.changed_answer == flips.answers[i]
+        assert one.change == (flips.sizes[i] if flips.flipped[i] else np.inf)
