@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_utils import atomic, runs
+from mnist_utils import assessment, atomic, runs
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -78,10 +79,26 @@ def write(folder: Path) -> Path:
         atomic.write_text(path.with_suffix(".html"), content)
     run = runs.read(folder, folder.parent) if (folder / "config.json").is_file() else None
     report = environment.get_template("report.html").render(
-        name=folder.name, run=run if run and run.metrics else None, incomplete=run.incomplete if run else "", pages=pages
+        name=folder.name,
+        run=run if run and run.metrics else None,
+        incomplete=run.incomplete if run else "",
+        pages=pages,
+        robustness=_robustness(folder),
     )
     atomic.write_text(folder / "report.html", report)
     return folder / "report.html"
+
+
+def _robustness(folder: Path) -> dict[str, Any] | None:
+    """Read what `mnist evaluate --robustness` wrote, if it was called."""
+    path = folder / assessment.ROBUSTNESS
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise runs.RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
+    return content
 
 
 def _environment() -> Environment:

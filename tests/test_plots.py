@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 
 from mnist_utils import error_analysis, evaluation, plots
 from mnist_utils.ablations import Effect
+from mnist_utils.explain import Explanation
+from mnist_utils.robustness import Robustness
 
 HISTORY = pd.DataFrame(
     {
@@ -319,3 +321,36 @@ def test_the_names_on_a_map_lie_by_their_digits_and_not_on_each_other() -> None:
     np.testing.assert_allclose(at["9"], [100, 100])
     assert 4.9 <= np.linalg.norm(at["3"] - at["4"]) < 5.1
     assert len(ax.collections) == 3
+
+
+# --- robustness and explanations ---
+
+
+def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
+    index = pd.Index(["clean", "dotted_line", "inverted"], name="change")
+    shares = {"accuracy": [0.99, 0.8, 0.5], "low": [0.98, 0.75, 0.4], "high": [1.0, 0.85, 0.6]}
+    table = pd.DataFrame({"group": ["clean", "MNIST-C", "ours"], "n": 100, **shares}, index=index)
+    found = Robustness(table, 0.8, (0.7, 0.9), "dotted_line", np.zeros((3, 8, 28, 28), np.uint8))
+    figure = plots.robustness(found, title="what is left")
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["clean", "dotted line", "inverted"]
+    bars = sorted((bar for group in right.containers for bar in getattr(group, "patches", [])), key=lambda bar: bar.get_y())
+    assert [bar.get_width() for bar in bars] == shares["accuracy"]
+    heights = [bar.get_y() + bar.get_height() / 2 for bar in bars]
+    assert heights == pytest.approx([0, 1, 2])
+    assert right.get_ylim() == (2.5, -0.5)  # the first on top, as the samples are
+    assert {"99.0%", "80.0%", "50.0%"} <= {text.get_text() for text in right.texts}
+    assert right.get_legend_handles_labels()[1] == ["clean", "MNIST-C", "ours"]
+
+
+def test_explanations_are_a_row_each() -> None:
+    blank = np.zeros((28, 28), np.uint8)
+    parts = {"image": blank, "evidence": blank.astype(np.float32), "neighbours": np.stack([blank, blank])}
+    labels = np.array([9, 4])
+    flip = Explanation(**parts, answer=9, other=4, neighbour_labels=labels, changed=blank, changed_answer=4, change=0.5)  # type: ignore[arg-type]
+    none = Explanation(**parts, answer=3, other=5, neighbour_labels=labels, changed=blank, changed_answer=3, change=np.inf)  # type: ignore[arg-type]
+    figure = plots.explanations([flip, none], title="why")
+    captions = [ax.get_title() for ax in figure.axes]
+    assert captions[:6] == ["4, answered 9", "for 9 / 4", "like this 9", "like this 4", "change of 0.50", "flips to 4"]
+    assert captions[6] == "5, answered 3"
+    assert captions[11] == "no flip found"

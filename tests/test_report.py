@@ -176,3 +176,24 @@ def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: s
             assert page.evaluate("document.documentElement.scrollWidth") == width
             assert page.evaluate("[...document.images].filter(i => i.src.startsWith('data:')).every(i => i.naturalWidth)")
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
+    assert "MNIST-C" not in Page(report.write(folder)).words
+    rows = [
+        {"change": "clean", "group": "clean", "n": 360, "accuracy": 0.97, "low": 0.94, "high": 0.98}
+        | {"difference": None, "p_value": None},
+        {"change": "dotted_line", "group": "MNIST-C", "n": 360, "accuracy": 0.5, "low": 0.45, "high": 0.55}
+        | {"difference": -0.47, "p_value": 1e-9},
+        {"change": "fog", "group": "MNIST-C", "n": 360, "accuracy": 0.96, "low": 0.93, "high": 0.97}
+        | {"difference": -0.01, "p_value": 0.7},
+    ]
+    found = {"mean": 0.73, "mean_interval": [0.7, 0.76], "worst": "dotted_line", "rows": rows}
+    (folder / "robustness.json").write_text(json.dumps(found))
+    words = Page(report.write(folder)).words
+    assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
+    assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
+    assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
+    (folder / "robustness.json").write_text("{")
+    with pytest.raises(runs.RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):
+        report.write(folder)
