@@ -326,11 +326,11 @@ def predict(
     if not images:
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = runs.model_path(model, runs.results_dir(results))
-    network = inference.load_calibrated(path)
+    network, temperature = inference.load(path), inference.temperature_of(path)
     run = runs.run_of(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     answers = [
-        _answer(picture, network, polarity, drawn)  # type: ignore[arg-type]
+        _answer(picture, network, temperature, polarity, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -360,13 +360,13 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _answer(name: str, network: Any, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
+def _answer(name: str, network: Any, temperature: float, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
     from mnist_utils import inference
     from mnist_utils.images import ImageError
 
     picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        answer = inference.answer(picture, network, polarity=polarity)
+        answer = inference.answer(picture, network, temperature=temperature, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
     reading = answer.reading
@@ -376,7 +376,8 @@ def _answer(name: str, network: Any, polarity: Polarity, drawn: set[Path] | None
     return {
         "path": name,
         "label": top[0][0],
-        "probability": top[0][1],
+        "probability": round(float(answer.softmax.max()), 4),
+        "confidence": answer.confidence,
         "top": top,
         "reading": {
             "inverted": reading.inverted,
@@ -408,9 +409,9 @@ def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
 
     table = Table(caption=Text(f"network: {network}"), caption_justify="left", box=SIMPLE_HEAD)
     short = max(len(answer["path"]) for answer in answers) <= 44  # half of a narrow terminal: let the others fold
-    for column in "picture", "digit", "probability", "next", "ink":
+    for column in "picture", "digit", "confidence", "next", "ink":
         table.add_column(
-            column, overflow="fold", no_wrap=column in ("digit", "probability") or (short and column == "picture")
+            column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )
     for answer in answers:
         if "error" not in answer:
@@ -418,7 +419,7 @@ def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
                 f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in answer["top"][1:] if share >= 0.001
             )
             seen = "dark" if answer["reading"]["inverted"] else "light"
-            table.add_row(Text(answer["path"]), str(answer["label"]), f"{answer['probability']:.1%}", others, seen)
+            table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['confidence']:.2f}%", others, seen)
     if table.row_count:
         Console().print(table)
     for answer in answers:

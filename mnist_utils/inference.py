@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,13 +70,18 @@ def load(path: Path) -> Predict:
     return predict
 
 
+def temperature_of(path: Path) -> float:
+    """Return the temperature that calibrates a network, fitted on its run's validation images; 1 if it belongs to no run."""
+    run = runs.run_of(path)
+    return float(run.metrics.get("temperature", 1.0)) if run else 1.0
+
+
 def load_calibrated(path: Path) -> Predict:
     """Load a network as `load` does; its probabilities are calibrated with the temperature of its run, if it has one.
 
     See `evaluation.apply_temperature`.
     """
-    network, run = load(path), runs.run_of(path)
-    temperature = float(run.metrics.get("temperature", 1.0)) if run else 1.0
+    network, temperature = load(path), temperature_of(path)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         return apply_temperature(network(images), temperature).astype(np.float32)
@@ -91,18 +97,32 @@ class Answer:
     ----------
     reading : Reading
         The picture as the network saw it.
+    softmax : float32 array, shape (10,)
+        Probabilities as the network gives them.
     probabilities : float32 array, shape (10,)
+        The same, calibrated.
     """
 
     reading: Reading
+    softmax: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+
+    @property
+    def confidence(self) -> float:
+        """How often such an answer is right, 0 to below 1, for pictures like those that the network was tested on."""
+        return as_confidence(float(self.probabilities.max()))
 
     def top(self, k: int = 3) -> list[tuple[int, float]]:
         """Return the `k` most probable digits with their probabilities, the most probable first."""
         return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
 
 
-def answer(picture: Path | bytes, network: Predict, *, polarity: Polarity = "auto") -> Answer:
+def as_confidence(probability: float) -> float:
+    """Cut a probability off after four decimals: rounded, it would claim a certainty that nobody has."""
+    return min(0.9999, math.floor(probability * 10_000) / 10_000)
+
+
+def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0, polarity: Polarity = "auto") -> Answer:
     """Read a picture and ask a network which digit it shows.
 
     Parameters
@@ -110,7 +130,9 @@ def answer(picture: Path | bytes, network: Predict, *, polarity: Polarity = "aut
     picture : Path or bytes
         See `images.read`.
     network : callable
-        From `load_calibrated`, or `load` for the probabilities as the network gives them.
+        From `load`.
+    temperature : float
+        See `temperature_of`.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
 
     Raises
@@ -119,7 +141,8 @@ def answer(picture: Path | bytes, network: Predict, *, polarity: Polarity = "aut
         If the picture cannot be read or shows no digit.
     """
     reading = read(picture, polarity=polarity)
-    return Answer(reading, network(reading.image[None])[0])
+    softmax = network(reading.image[None])
+    return Answer(reading, softmax[0], apply_temperature(softmax, temperature)[0].astype(np.float32))
 
 
 def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:

@@ -33,6 +33,7 @@ from starlette.datastructures import UploadFile
 from uvicorn.supervisors import Multiprocess
 
 from mnist_utils import MnistError, __version__, images, inference, middleware, runs
+from mnist_utils.evaluation import apply_temperature
 from mnist_utils.images import ImageError, Reading
 
 MAX_IMAGES = 16  # of one request to /predict
@@ -55,7 +56,10 @@ class Prediction(BaseModel):
     """The answer for one picture."""
 
     Label: int
-    probability: float = Field(serialization_alias="Softmax probability")
+    probability: float = Field(serialization_alias="Softmax probability", description="as the network gives it")
+    Confidence: float = Field(
+        description="calibrated: of such answers to pictures like the tested ones, this share is right"
+    )
 
 
 class Predictions(BaseModel):
@@ -133,7 +137,7 @@ def create_app(model: Path) -> FastAPI:
         docs_url=None,  # these two pages load scripts from elsewhere; /openapi.json stays
         redoc_url=None,
     )
-    network = _one_at_a_time(inference.load_calibrated(model))
+    network, temperature = _one_at_a_time(inference.load(model)), inference.temperature_of(model)
     facts = about(model)
     page, policy = _page()
     work = _bounded()
@@ -141,7 +145,7 @@ def create_app(model: Path) -> FastAPI:
     digits = Counter("mnist_predictions", "Answers by digit", ["digit"], registry=registry)
     confidence = Histogram(
         "mnist_confidence",
-        "Probability of the answer: drifts down when pictures become unlike the training's",
+        "Calibrated probability of the answer: drifts down when pictures become unlike the training's",
         buckets=(0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1),
         registry=registry,
     )
@@ -150,7 +154,10 @@ def create_app(model: Path) -> FastAPI:
         readings = [_read(uploads, index) for index in range(len(uploads))]
         return readings, network(np.stack([reading.image for reading in readings]))
 
-    def count(probabilities: NDArray[np.float32]) -> None:
+    def calibrated(softmax: NDArray[np.float32]) -> NDArray[np.float64]:
+        return apply_temperature(softmax, temperature)
+
+    def count(probabilities: NDArray[np.float64]) -> None:
         for row in probabilities:
             digits.labels(int(row.argmax())).inc()
             confidence.observe(float(row.max()))
@@ -159,11 +166,16 @@ def create_app(model: Path) -> FastAPI:
     async def predict(request: Request) -> Predictions:
         """Say which digit each picture in the field ``image`` shows."""
         async with _uploads(request) as uploads:
-            _, probabilities = await work(lambda: answer(uploads))
-        count(probabilities)
+            _, softmax = await work(lambda: answer(uploads))
+        count(probabilities := calibrated(softmax))
         return Predictions(
             Predictions=[
-                Prediction(Label=int(row.argmax()), probability=round(float(row.max()), 4)) for row in probabilities
+                Prediction(
+                    Label=int(row.argmax()),
+                    probability=round(float(row.max()), 4),
+                    Confidence=inference.as_confidence(float(sure.max())),
+                )
+                for row, sure in zip(softmax, probabilities, strict=True)
             ]
         )
 
@@ -173,7 +185,8 @@ def create_app(model: Path) -> FastAPI:
         async with _uploads(request) as uploads:
             if len(uploads) > 1:
                 raise HTTPException(400, f"{len(uploads)} pictures; /explain takes one, /predict takes several")
-            readings, probabilities = await work(lambda: answer(uploads))
+            readings, softmax = await work(lambda: answer(uploads))
+        probabilities = calibrated(softmax)
         return Explanation(
             Label=int(probabilities[0].argmax()),
             Probabilities=[round(float(share), 4) for share in probabilities[0]],
@@ -187,8 +200,7 @@ def create_app(model: Path) -> FastAPI:
     async def tensorflow_predict(request: Request) -> TensorFlowPredictions:
         """Answer as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
-        probabilities = await work(lambda: network(_instances(body)))
-        count(probabilities)
+        count(probabilities := calibrated(await work(lambda: network(_instances(body)))))
         return TensorFlowPredictions(predictions=probabilities.tolist())
 
     @app.get("/v1/models/mnist")

@@ -89,6 +89,11 @@ def test_an_answer_is_the_reading_and_the_networks_probabilities() -> None:
     assert found.reading.inverted
     np.testing.assert_array_equal(seen[0][0], found.reading.image)
     np.testing.assert_allclose(found.probabilities, softmax(logits[0]), atol=1e-6)
+    np.testing.assert_array_equal(found.softmax, found.probabilities)
+    cooler = inference.answer(paper.encode(255 - digit), network, temperature=0.5)
+    np.testing.assert_allclose(cooler.probabilities, softmax(2 * logits[0]), atol=1e-6)
+    np.testing.assert_array_equal(cooler.softmax, found.softmax)
+    assert cooler.confidence == pytest.approx(softmax(2 * logits[0]).max(), abs=1e-4)
     assert [label for label, _ in found.top(4)] == [5, 6, 7, 8]
     assert found.top(1)[0][1] == pytest.approx(softmax(logits[0]).max(), abs=1e-6)
     with pytest.raises(ImageError, match="no digit"):  # nothing on white is lighter
@@ -112,3 +117,10 @@ def test_a_calibrated_network_has_its_runs_temperature(model: tuple[keras.Model,
 def test_no_digit_is_no_answer() -> None:
     with pytest.raises(ImageError, match="no digit"):
         inference.answer(paper.encode(np.full((50, 50), 200, np.uint8)), lambda _: np.full((1, 10), 0.1, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("probability", "confidence"), [(0.99999, 0.9999), (1.0, 0.9999), (0.5, 0.5), (0.12345, 0.1234), (0, 0)]
+)
+def test_a_confidence_is_never_more_than_the_probability(probability: float, confidence: float) -> None:
+    assert inference.as_confidence(probability) == confidence

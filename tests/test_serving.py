@@ -31,9 +31,21 @@ def test_the_answer_has_exactly_the_promised_keys_whatever_the_polarity(client: 
         response = client.post("/predict", files=files(picture))
         assert response.status_code == 200
         (prediction,) = response.json()["Predictions"]
-        share = prediction["Softmax probability"]
+        share, confidence = prediction["Softmax probability"], prediction["Confidence"]
         assert 0.8 < share <= 1
-        assert response.json() == {"Predictions": [{"Label": 7, "Softmax probability": share}], "Success": True}
+        assert 0.8 < confidence < 1
+        answer = {"Label": 7, "Softmax probability": share, "Confidence": confidence}
+        assert response.json() == {"Predictions": [answer], "Success": True}
+
+
+def test_confidence_is_calibrated_and_the_softmax_is_the_networks(client: TestClient) -> None:
+    picture = packed(Image.fromarray(load_dataset("digits").x_test[3]))
+    (prediction,) = client.post("/predict", files=files(picture)).json()["Predictions"]
+    seen = images.read(picture).image[None]
+    raw, sure = (load(MODEL)(seen).max() for load in (inference.load, inference.load_calibrated))
+    assert prediction["Softmax probability"] == pytest.approx(raw, abs=1e-4)
+    assert prediction["Confidence"] == pytest.approx(sure, abs=1.01e-4)
+    assert prediction["Confidence"] <= sure
 
 
 def test_several_pictures_are_answered_in_order(client: TestClient) -> None:
