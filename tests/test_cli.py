@@ -289,7 +289,7 @@ def test_predict_gives_calibrated_probabilities(mnist: Cli, results: Path, seven
             json.loads(mnist("predict", "--json", "--model", "second", "--results", str(tmp_path), str(seven))[1])[0]
         )
     assert found[0]["label"] == found[1]["label"]
-    assert found[0]["probability"] > found[1]["probability"]
+    assert found[0]["confidence"] > found[1]["confidence"]
     assert 0.05 <= metrics["temperature"] <= 20
 
 
