@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def summary(run: runs.Run) -> Summary:
     """
     _check_whole(run)
     probabilities, labels = runs.predictions(run)
-    scaled = evaluation.apply_temperature(probabilities, run.metrics["temperature"])
+    scaled = evaluation.apply_temperature(probabilities, run.metrics.get("temperature", 1.0))
     found = evaluation.evaluate(scaled, labels)
     return Summary(
         n=found.n,
@@ -92,7 +94,7 @@ def robustness(
     _check_whole(run)
     dataset = runs.load_dataset_of(run, data_dir)
     network = inference.load(run.path / "model.tflite")
-    others = () if dataset.name == "digits" else (load_dataset("digits"),)
+    others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
     return measure(lambda x: inference.predict_many(network, x), dataset.x_test, dataset.y_test, others=others, done=done)
 
 
@@ -106,13 +108,15 @@ def write_robustness(run: runs.Run, found: Robustness) -> list[Path]:
 
     Raises
     ------
-    OSError
+    RunError, OSError
         If it cannot be written.
     """
     from matplotlib.figure import Figure
 
     from mnist_utils import plots
 
+    if not os.access(run.path, os.W_OK):
+        raise runs.RunError(f"{run.path} cannot be written, so nothing was kept there")
     written = [run.path / ROBUSTNESS, run.path / "figures" / "robustness.png"]
     atomic.write_text(written[0], json.dumps(as_json(found), indent=2))
     figure = plots.robustness(found, title=robustness_title(run, found), figure=Figure())
@@ -124,7 +128,8 @@ def write_robustness(run: runs.Run, found: Robustness) -> list[Path]:
 def as_json(found: Robustness) -> dict[str, object]:
     """Put what was found, without its samples, into what JSON can hold; null stands for what cannot be compared."""
     rows = json.loads(found.table.reset_index().to_json(orient="records", double_precision=15))
-    return {"mean": found.mean, "mean_interval": found.mean_interval, "worst": found.worst, "rows": rows}
+    interval = [None if math.isnan(end) else end for end in found.mean_interval]
+    return {"mean": found.mean, "mean_interval": interval, "worst": found.worst, "rows": rows}
 
 
 def robustness_title(run: runs.Run, found: Robustness) -> str:

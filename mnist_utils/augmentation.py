@@ -29,10 +29,10 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     kind : {"none", "shift", "affine", "elastic", "erase", "contrast", "polarity"}
         shift: by at most one pixel. affine: rotation (15 degrees at most), scale (10 %), shear (0.2) and shift (2.5
         pixels). elastic: affine, and bent smoothly (Simard, Steinkraus and Platt 2003). erase: elastic, and in every other
-        image a rectangle of 3 to 9 pixels a side is blackened (Zhong et al. 2020). contrast: erase, but with rotation up to
-        25 degrees, scale 0.65 to 1.15, shift up to 4 pixels and up to three rectangles, each grey or noise; and the greys
-        go through a random curve that keeps ink brighter than paper. polarity: contrast, but the curve may have any shape:
-        ink may become darker than paper, or as dark, which leaves outlines; and a rectangle may be an inverted part.
+        image a rectangle of 3 to 9 pixels a side is blackened (Zhong et al. 2020). contrast: elastic, but with rotation up
+        to 25 degrees, scale 0.65 to 1.15, shift up to 4 pixels and up to three rectangles, each grey or noise; and the
+        greys go through a random curve that keeps ink brighter than paper. polarity: contrast, but the curve may have any
+        shape: ink may become darker than paper, or as dark, which leaves outlines; and a rectangle may be an inverted part.
     random : numpy.random.Generator
 
     Returns
@@ -57,13 +57,14 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
         if kind != "affine":
             bend = _bends(len(part), random)
             rows, columns = rows + bend[0], columns + bend[1]
-        changed[start : start + _AT_ONCE] = _read_at(part, rows, columns)
+        part = _read_at(part, rows, columns)
+        if toned:
+            part = _tone(part, random, invert=kind == "polarity")
+            for _ in range(3):
+                _cover(part, random, invert=kind == "polarity")
+        changed[start : start + _AT_ONCE] = part
     if kind == "erase":
         _erase(changed, random)
-    if toned:
-        changed = _tone(changed, random, invert=kind == "polarity")
-        for _ in range(3):
-            _cover(changed, random, invert=kind == "polarity")
     return changed
 
 

@@ -337,7 +337,7 @@ def predict(
     if as_json:
         print(json.dumps(answers))
     else:
-        trained = f", trained on {run.config['dataset']['name']}" if run else ""
+        trained = f", trained on {run.config['dataset']['name']}" if run else ", of no run: its confidence is not calibrated"
         _print_answers(answers, f"{path}{trained}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(1)
@@ -372,12 +372,12 @@ def _answer(name: str, network: Any, temperature: float, polarity: Polarity, dra
     reading = answer.reading
     if drawn is not None:
         _explain(name, reading, drawn)
-    top = [[digit, round(probability, 4)] for digit, probability in answer.top()]
+    top = [[digit, inference.as_confidence(probability)] for digit, probability in answer.top()]
     return {
         "path": name,
         "label": top[0][0],
         "probability": round(float(answer.softmax.max()), 4),
-        "confidence": answer.confidence,
+        "confidence": top[0][1],
         "top": top,
         "reading": {
             "inverted": reading.inverted,
@@ -439,7 +439,7 @@ def evaluate(
 ) -> None:
     """Say how good a run's network is: from its recorded answers, or with [bold]--robustness[/bold] by asking it again.
 
-    With it, the table and a figure are also written into the run's folder, and its next report shows them.
+    With it, the table and a figure are also written into the run's folder; a report that is made later shows the table.
     """
     from dataclasses import asdict
 
@@ -507,7 +507,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
         f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
     )
-    print("intervals: over test images; (noise): no difference by McNemar's test at 5 %, corrected after Holm")
+    print("intervals: over test images; (noise): a difference could not be shown (McNemar's test, 5 %, Holm's correction)")
 
 
 @app.command("runs")

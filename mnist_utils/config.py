@@ -92,7 +92,8 @@ class TrainConfig(BaseModel):
         0.1, gt=0, le=0.5, description="share of the training images held back to select on, stratified"
     )
     augment: Augment = Field(
-        "none", description="random changes of each image in each epoch; each kind after shift does what the one before does"
+        "none",
+        description="random changes of each image in each epoch; each kind after shift goes further than the one before",
     )
 
     model: ModelName = Field("fast", description="network; it also chooses the defaults of the fields below")

@@ -96,7 +96,8 @@ def least_flips(model: keras.Model, images: Images, *, most_steps: int = 30) -> 
     """Find small changes of images that change their answers.
 
     Step by step towards the nearest border between the answer and another digit, as it would be if the network were
-    linear there. An upper bound: a smaller change may exist.
+    linear there. An upper bound: a smaller change may exist. The changed images are not of whole greys: rounded, many of
+    them would not be flipped any more.
 
     Parameters
     ----------

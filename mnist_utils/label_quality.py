@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mnist_utils import ConfigError
 from mnist_utils.config import TrainConfig
 from mnist_utils.data import Dataset, Labels
 from mnist_utils.progress import shown
@@ -71,7 +72,7 @@ def cross_validated(config: TrainConfig, dataset: Dataset, folds: int = 3, *, pr
     config : TrainConfig
         Recipe and seed of the networks.
     dataset : Dataset
-        Its training images are dealt out to the folds, stratified; its validation images only show how the training goes.
+        Its training images are dealt out to the folds, stratified; its validation images serve each training as usual.
     folds : int
         Networks to train, each on all folds but one; two at least.
     progress : bool
@@ -81,7 +82,14 @@ def cross_validated(config: TrainConfig, dataset: Dataset, folds: int = 3, *, pr
     -------
     float32 array, shape (training images, 10)
         Probabilities.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two folds.
     """
+    if folds < 2:
+        raise ConfigError(f"folds: given {folds}; allowed: 2 and more")
     from sklearn.model_selection import StratifiedKFold
 
     from mnist_utils import training

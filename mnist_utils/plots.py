@@ -251,8 +251,12 @@ def explanations(found: Sequence[Explanation], *, title: str, figure: Figure | N
                 (f"like this {label}", image, shades)
                 for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
             ),
-            (f"change of {one.change:.2f}", moved, {"cmap": "PuOr_r", "vmin": -128, "vmax": 128}),
-            (f"flips to {one.changed_answer}" if np.isfinite(one.change) else "no flip found", one.changed, shades),
+            (
+                f"change of {one.change:.2f}" if np.isfinite(one.change) else "no flip found",
+                moved,
+                {"cmap": "PuOr_r", "vmin": -128, "vmax": 128},
+            ),
+            (f"flips to {one.changed_answer}" if np.isfinite(one.change) else "", one.changed, shades),
         ]
         for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
             ax.imshow(picture, **how)

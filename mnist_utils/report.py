@@ -96,7 +96,10 @@ def _robustness(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        missing = {"mean", "mean_interval", "worst", "rows"} - set(content)
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (ValueError, TypeError) as error:
         raise runs.RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
     return content
 

@@ -32,7 +32,7 @@ class Robustness:
         the table); the last two are NaN for ``clean`` and for other data, whose images are others.
     mean, mean_interval : float, (float, float)
         Accuracy over the fifteen of MNIST-C, 0 to 1, with a 95 % interval over test images: each image counts with the
-        share of its fifteen forms that are answered right.
+        share of its fifteen forms that are answered right. NaN for a single image.
     worst : str
         Of the fifteen.
     samples : uint8 array, shape (rows of the table, 8, 28, 28); fewer where there are fewer images
@@ -80,7 +80,7 @@ def measure(
     samples, shown = [], min(_SAMPLES, len(x), *(len(other.x_test) for other in others))
     for step, name in enumerate(names, start=1):
         changed = x if name == CLEAN else corrupt(x, name, seed)
-        samples.append(changed[:shown])
+        samples.append(changed[:shown].copy())  # a view would keep them all
         right[name] = ask(changed).argmax(axis=1) == y
         if done:
             done(step, len(names) + len(others))
@@ -95,10 +95,12 @@ def measure(
     compared = table["p_value"].notna()
     table.loc[compared, "p_value"] = holm(table.loc[compared, "p_value"])
     each = np.mean([right[name] for name in MNIST_C], axis=0)
-    half = float(norm.ppf(0.975) * each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else np.nan
-    mean = float(each.mean())
+    mean, interval = float(each.mean()), (np.nan, np.nan)
+    if len(each) > 1:
+        half = float(norm.ppf(0.975) * each.std(ddof=1) / np.sqrt(len(each)))
+        interval = (max(0.0, mean - half), min(1.0, mean + half))
     worst = str(table.loc[list(MNIST_C), "accuracy"].idxmin())
-    return Robustness(table, mean, (mean - half, min(1.0, mean + half)), worst, np.stack(samples))
+    return Robustness(table, mean, interval, worst, np.stack(samples))
 
 
 def _row(name: str, right: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:

@@ -249,7 +249,10 @@ def predictions(run: Run) -> tuple[NDArray[np.float32], Labels]:
     """
     try:
         with (run.path / "predictions.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return archive["probabilities"], archive["labels"]
+            probabilities, labels = archive["probabilities"], archive["labels"]
+        if probabilities.shape != (len(labels), 10):
+            raise ValueError(f"it holds {len(labels)} labels and probabilities of shape {probabilities.shape}")
+        return probabilities, labels
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None
 

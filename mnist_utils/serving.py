@@ -189,7 +189,7 @@ def create_app(model: Path) -> FastAPI:
         probabilities = calibrated(softmax)
         return Explanation(
             Label=int(probabilities[0].argmax()),
-            Probabilities=[round(float(share), 4) for share in probabilities[0]],
+            Probabilities=[inference.as_confidence(float(share)) for share in probabilities[0]],
             Seen=readings[0].image.tolist(),
             Inverted=readings[0].inverted,
         )

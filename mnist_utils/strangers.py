@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import norm
 
+from mnist_utils.augmentation import augment
 from mnist_utils.data import Images, find_copy, load_dataset, place
 
 # Letters that no one could be blamed for reading as a digit are left out: B, D, I, O, Q, S, Z, b, g, i, l, o, q, s, z.
@@ -19,7 +20,7 @@ _LETTERS = "".join(sorted(set(string.ascii_letters) - set("BDIOQSZbgiloqsz")))
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif-Italic.ttf")
 
 
-def strangers(n: int, seed: int = 0) -> dict[str, Images]:
+def strangers(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
     """Make pictures that show no digit.
 
     Parameters
@@ -27,12 +28,15 @@ def strangers(n: int, seed: int = 0) -> dict[str, Images]:
     n : int
         Of each kind.
     seed : int
+    known : str
+        The data set that is no stranger.
 
     Returns
     -------
     dict of uint8 arrays, shape (n, 28, 28), white on black
-        letters: printed in several fonts, placed as MNIST's digits are. photographs: pieces of two, from scikit-learn.
-        noise: each pixel by lot. blank: one grey, by lot. clothes: of Fashion-MNIST, where its files are at hand.
+        letters: printed in several fonts, placed as MNIST's digits are, then turned and sheared a little. photographs:
+        pieces of two, from scikit-learn. noise: each pixel by lot. blank: one grey, by lot. clothes: of Fashion-MNIST, where
+        its files are at hand.
     """
     random = np.random.default_rng(seed)
     made = {
@@ -41,7 +45,7 @@ def strangers(n: int, seed: int = 0) -> dict[str, Images]:
         "noise": random.integers(0, 256, (n, 28, 28), np.uint8),
         "blank": np.broadcast_to(random.integers(0, 256, (n, 1, 1), np.uint8), (n, 28, 28)).copy(),
     }
-    if not find_copy("fashion_mnist"):
+    if known == "fashion_mnist" or not find_copy("fashion_mnist"):
         return made
     clothes = load_dataset("fashion_mnist").x_test
     return made | {"clothes": clothes[random.permutation(len(clothes))[:n]]}
@@ -56,7 +60,7 @@ def _letters(n: int, random: np.random.Generator) -> Images:
         sheet = Image.new("L", (120, 120))
         ImageDraw.Draw(sheet).text((30, 20), str(letter), fill=255, font=fonts[font])
         drawn.append(place(np.asarray(sheet, np.float32) / 255))
-    return np.stack(drawn)
+    return augment(np.stack(drawn), "affine", random)
 
 
 def _photographs(n: int, random: np.random.Generator) -> Images:
@@ -88,7 +92,8 @@ def separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.floa
     DataFrame
         A row a kind (index); columns n, auroc (the chance that a digit scores higher than such a picture; equal scores count
         half; 0.5 is a guess), low, high (its 95 % interval), accepted (the share of such pictures that score at least as
-        high as 95 % of the digits do).
+        high as 95 % of the digits do). The interval takes the pictures as independent; pieces of two photographs are not
+        quite.
 
     References
     ----------
@@ -107,6 +112,8 @@ def separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.floa
         variance = area * (1 - area) + (len(known) - 1) * (q1 - area**2) + (len(scores) - 1) * (q2 - area**2)
         half = float(norm.ppf(0.975)) * np.sqrt(max(variance, 0) / (len(known) * len(scores)))
         low, high = max(0.0, area - half), min(1.0, area + half)
+        if area == 1:  # the closed form would have no width; three in n could have been otherwise (the rule of three)
+            low = max(0.0, 1 - 3 / min(len(known), len(scores)))
         accepted = float((scores >= threshold).mean())
         rows.append({"kind": kind, "n": len(scores), "auroc": area, "low": low, "high": high, "accepted": accepted})
     return pd.DataFrame(rows).set_index("kind")

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_utils import assessment, runs, training
+from mnist_utils import assessment, data, runs, training
 from mnist_utils.evaluation import apply_temperature, expected_calibration_error
 from mnist_utils.runs import Run, RunError
 
@@ -45,6 +46,32 @@ def test_robustness_asks_the_network_about_the_test_images(run: Run) -> None:
     with Image.open(written[1]) as figure:
         assert figure.size[0] > 800
     assert f"worst {found.worst.replace('_', ' ')}" in assessment.robustness_title(run, found)
+
+
+def test_digits_are_asked_about_only_where_digits_were_learnt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = data.load_dataset("digits")
+    for name, asked in ("mnist", True), ("fashion_mnist", False):
+        monkeypatch.setattr(runs, "load_dataset_of", lambda *_, name=name: replace(dataset, name=name))
+        assert ("digits" in assessment.robustness(run).table.index) == asked
+
+
+def test_an_older_run_has_no_temperature(run: Run) -> None:
+    metrics = {key: value for key, value in run.metrics.items() if key != "temperature"}
+    found = assessment.summary(replace(run, metrics=metrics))
+    assert found.calibrated_error == pytest.approx(found.expected_calibration_error, abs=1e-6)
+
+
+def test_predictions_that_do_not_fit_are_damaged(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "odd")
+    probabilities, labels = runs.predictions(run)
+    np.savez_compressed(tmp_path / "odd" / "predictions.npz", probabilities=probabilities[:5], labels=labels)
+    with pytest.raises(RunError, match=r"run odd is damaged: .*360 labels and probabilities of shape \(5, 10\)"):
+        assessment.summary(runs.read("odd", tmp_path))
+
+
+def test_a_mean_without_an_interval_is_null(run: Run) -> None:
+    found = replace(assessment.robustness(run), mean_interval=(np.nan, np.nan))
+    assert json.loads(json.dumps(assessment.as_json(found), allow_nan=False))["mean_interval"] == [None, None]
 
 
 def test_an_incomplete_run_has_nothing_to_assess(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import canny
 
+from mnist_utils import corruptions
 from mnist_utils.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data import Images, load_dataset
 
@@ -123,6 +124,14 @@ def test_fog_leaves_a_quarter_of_the_contrast() -> None:
     paper = corrupt(BLACK, "fog")
     assert 60 < paper.mean() < 130
     assert 0 < paper.std(axis=(1, 2)).mean() < paper.mean(axis=(1, 2)).std() * 2  # clouds, wider than the picture
+
+
+def test_clouds_are_as_strong_at_every_edge() -> None:
+    for width in 128, 64, 32, 16, 8, 4, 2, 1:
+        weights = corruptions._between_knots(np.arange(width), width, 28 // width + 3)
+        np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-5)
+    sky = corrupt(np.zeros((2000, 28, 28), np.uint8), "fog", 3).std(axis=0)
+    assert sky.max() / sky.min() < 1.15
 
 
 def test_spatter_is_grey_drops_that_hide() -> None:

@@ -141,9 +141,6 @@ def test_a_network_that_is_never_good_enough_answers_nothing() -> None:
     assert np.isnan(found.accuracy)
 
 
-# --- labels ---
-
-
 # --- neighbours ---
 
 

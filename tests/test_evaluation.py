@@ -181,6 +181,22 @@ def test_calibration_error_interval_holds_the_truth_as_often_as_it_says() -> Non
     assert covered >= 51
 
 
+@pytest.mark.parametrize("error", [0.0, 0.01])
+def test_calibration_error_interval_holds_near_zero_too(error: float) -> None:
+    # Nearly all answers are nearly certain, as a network's on MNIST are.
+    covered = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        confidence = 1 - random.beta(0.3, 12, 1000) * 0.9
+        probabilities = np.full((1000, 10), ((1 - confidence) / 9)[:, None])
+        probabilities[:, 0] = confidence
+        labels = (random.random(1000) >= confidence - error).astype(int)
+        low, high = calibration_error_interval(probabilities, labels)
+        covered += low <= error <= high
+        assert low <= expected_calibration_error(probabilities, labels) <= high
+    assert covered >= 35
+
+
 def test_calibration_error_interval_stays_in_its_bounds() -> None:
     perfect = np.eye(10)[np.arange(50) % 10]
     assert calibration_error_interval(perfect, np.arange(50) % 10) == (0, 0)

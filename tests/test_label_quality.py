@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from mnist_utils import label_quality
+from mnist_utils import ConfigError, label_quality
 from mnist_utils.config import make_config
 from mnist_utils.data import load_dataset
 
@@ -44,6 +44,11 @@ def test_corrected_labels() -> None:
     assert better[[947, 2462, 9729]].tolist() == [9, 0, 6]
     assert np.flatnonzero(~agreed).tolist() == [2130, 2654, 3520, 8527, 9679]
     assert (labels == 7).all()
+
+
+def test_one_fold_is_none() -> None:
+    with pytest.raises(ConfigError, match="folds: given 1; allowed: 2 and more"):
+        label_quality.cross_validated(make_config(dataset="digits"), load_dataset("digits"), 1)
 
 
 def test_cross_validated_asks_those_that_did_not_see_the_image() -> None:

@@ -194,6 +194,9 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
     assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
     assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
-    (folder / "robustness.json").write_text("{")
-    with pytest.raises(runs.RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):
-        report.write(folder)
+    (folder / "robustness.json").write_text(json.dumps(found | {"mean_interval": [None, None]}))
+    assert "73.00 % right in the mean. Worst" in Page(report.write(folder)).words
+    for damaged in "{", "[1]", '{"mean": 0.5}':
+        (folder / "robustness.json").write_text(damaged)
+        with pytest.raises(runs.RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):
+            report.write(folder)

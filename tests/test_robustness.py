@@ -68,6 +68,19 @@ def test_interval_covers_the_mean_of_more_images() -> None:
     assert half == pytest.approx(1.96 * np.sqrt(0.9 * 0.1 / 15 / 400), rel=0.15)
 
 
+def test_a_single_image_has_no_interval(digits: Dataset) -> None:
+    found = measure(ask, digits.x_test[:1], digits.y_test[:1])
+    assert np.isnan(found.mean_interval).all()
+    assert 0 <= found.mean <= 1
+
+
+def test_the_interval_stays_within_its_bounds() -> None:
+    x, y = np.zeros((20, 28, 28), np.uint8), np.r_[0, np.ones(19)].astype(int)
+    low, high = measure(lambda images: np.eye(10)[np.zeros(len(images), int)], x, y).mean_interval
+    assert low == 0
+    assert 0.05 < high < 0.2
+
+
 def test_says_how_far_it_is(digits: Dataset) -> None:
     steps: list[tuple[int, int]] = []
     measure(ask, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step))

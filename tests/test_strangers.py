@@ -21,8 +21,8 @@ def test_each_kind_shows_no_digit_and_follows_from_the_seed() -> None:
     assert (np.ptp(made["blank"], axis=(1, 2)) == 0).all()
     assert made["noise"].mean() == pytest.approx(127.5, abs=2)
     ink = made["letters"] > 0
-    assert not ink[:, [0, 27]].any()  # in the 20x20 box, which the centre of mass moves by some pixels
-    assert (ink.any(axis=2).sum(axis=1) <= 20).all()
+    assert (ink.any(axis=(1, 2))).all()
+    assert len(np.unique(made["letters"], axis=0)) == 60
     assert 0.05 < ink.mean() < 0.4
     assert made["photographs"].std(axis=(1, 2)).mean() > 10
 
@@ -48,7 +48,7 @@ def test_separation_by_other_means() -> None:
         assert row["low"] < row["auroc"] < row["high"]
     assert rows["alike"]["low"] < 0.5 < rows["alike"]["high"]
     assert rows["unlike"]["auroc"] == pytest.approx(norm.cdf(2 / np.sqrt(2)), abs=0.03)
-    assert [rows["apart"][name] for name in ("auroc", "low", "high", "accepted")] == [1, 1, 1, 0]
+    assert [rows["apart"][name] for name in ("auroc", "low", "high", "accepted")] == pytest.approx([1, 0.4, 1, 0])
     assert found["n"].tolist() == [300, 300, 5, 1]
 
 
