@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -211,7 +212,8 @@ def _split(labels: Labels, validation_fraction: float, train_limit: int | None) 
 
 def cache_dir() -> Path:
     """Return the folder where downloads are kept."""
-    import pooch
+    with warnings.catch_warnings(action="ignore"):  # its progress bar, which is not shown, asks for a widget in notebooks
+        import pooch
 
     return Path(pooch.os_cache("mnist-workbench"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -64,8 +63,7 @@ def _letters(n: int, random: np.random.Generator) -> Images:
 
 
 def _photographs(n: int, random: np.random.Generator) -> Images:
-    with warnings.catch_warnings(action="ignore"):  # a progress bar, which is not shown, asks for a widget in notebooks
-        from sklearn.datasets import load_sample_images
+    from sklearn.datasets import load_sample_images
 
     photographs = [image.mean(axis=2) for image in load_sample_images().images]
     pieces = []
