@@ -391,7 +391,14 @@ def robustness(found: Robustness, *, title: str, figure: Figure | None = None) -
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
     side = found.samples.shape[-1] + gap
     padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
-    left.imshow(padded.swapaxes(1, 2).reshape(len(table) * side, -1), cmap="gray", vmin=0, vmax=255, aspect="auto")
+    left.imshow(
+        padded.swapaxes(1, 2).reshape(len(table) * side, -1),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        aspect="auto",
+        interpolation="nearest",
+    )
     left.set_yticks((np.arange(len(table)) + 0.5) * side, [str(name).replace("_", " ") for name in table.index])
     left.set_xticks([])
     left.tick_params(length=0)

@@ -16,7 +16,7 @@ from mnist_utils.data import Dataset, Images, Labels
 from mnist_utils.evaluation import compare_paired, holm, wilson_interval
 
 CLEAN = "clean"
-_SAMPLES = 8
+_SAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Robustness:
         share of its fifteen forms that are answered right. NaN for a single image.
     worst : str
         Of the fifteen.
-    samples : uint8 array, shape (rows of the table, 8, 28, 28); fewer where there are fewer images
+    samples : uint8 array, shape (rows of the table, 6, 28, 28); fewer where there are fewer images
         The first images of each row, changed as the network saw them.
     """
 
