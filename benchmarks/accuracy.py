@@ -9,29 +9,28 @@ validation images.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils import models, runs
 from mnist_utils.evaluation import evaluate
 from mnist_utils.training import prepare
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("model")
     parser.add_argument("--seeds", type=int, default=10, help="two at least: one has no spread")
     parser.add_argument("--results", type=Path, default=Path("build/accuracy"), help="folder of these runs")
-    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     options = parser.parse_args()
-    report = _measure(options.model, max(2, options.seeds), options.results)
-    print(report)
-    if options.write:
-        write(f"python -m benchmarks.accuracy {options.model} --write", report)
+    publish(
+        f"python -m benchmarks.accuracy {options.model} --write",
+        _measure(options.model, max(2, options.seeds), options.results),
+        keep=options.write,
+    )
 
 
 def _measure(model: str, seeds: int, results: Path) -> str:

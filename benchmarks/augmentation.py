@@ -8,7 +8,6 @@ real MNIST (MNIST_DATA_DIR).
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import get_args
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils import training
 from mnist_utils.config import Augment, make_config
 from mnist_utils.data import Dataset, load_dataset
@@ -28,15 +27,11 @@ KINDS = get_args(Augment)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="two at least: one has no spread")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     options = parser.parse_args()
-    report = _measure(max(2, options.seeds), options.epochs)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.augmentation --write", report)
+    publish("python -m benchmarks.augmentation --write", _measure(max(2, options.seeds), options.epochs), keep=options.write)
 
 
 def _measure(seeds: int, epochs: int) -> str:

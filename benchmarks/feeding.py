@@ -7,25 +7,20 @@ Needs real MNIST (MNIST_DATA_DIR).
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils import training
 from mnist_utils.backend import batches
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--epochs", type=int, default=6, help="epochs of each, in turns")
-    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     options = parser.parse_args()
-    report = _measure(options.epochs)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.feeding --write", report)
+    publish("python -m benchmarks.feeding --write", _measure(options.epochs), keep=options.write)
 
 
 def _measure(epochs: int) -> str:

@@ -8,7 +8,6 @@ Validation images only; the test images are not touched. Takes about a quarter o
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils import models, training
 from mnist_utils.backend import keras, layers
 from mnist_utils.config import choose_precision, make_config
@@ -70,14 +69,10 @@ STEPS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     options = parser.parse_args()
-    report = _measure(options.seeds)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.ladder --write", report)
+    publish("python -m benchmarks.ladder --write", _measure(options.seeds), keep=options.write)
 
 
 def _measure(seeds: int) -> str:

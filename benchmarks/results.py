@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,20 @@ def where() -> str:
         f"{datetime.now(UTC):%Y-%m-%d}, {cpu_name()}, {os.cpu_count()} cores ({choose_precision('auto')}), load average "
         f"{os.getloadavg()[0]:.1f} when it began; {packages}."
     )
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """Begin a benchmark's command line: its first line as the description, and --write."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put what it prints into RESULTS.md")
+    return parser
+
+
+def publish(command: str, report: str, *, keep: bool) -> None:
+    """Print a report and, if it is to be kept, `write` it."""
+    print(report)
+    if keep:
+        write(command, report)
 
 
 def write(command: str, report: str) -> None:

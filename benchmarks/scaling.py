@@ -17,7 +17,7 @@ from typing import get_args
 
 import numpy as np
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils.augmentation import augment
 from mnist_utils.config import Augment
 from mnist_utils.data import load_dataset
@@ -28,18 +28,14 @@ THREADS = (1, 2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--short", action="store_true", help="10,000 images at most, a turn in place of three")
-    parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
     parser.add_argument("--inner", help=argparse.SUPPRESS)  # what a process of this one's is to measure
     options = parser.parse_args()
     if options.inner:
         print(json.dumps(_inner(**json.loads(options.inner))))
         return
-    report = _measure(short=options.short)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.scaling --write", report)
+    publish("python -m benchmarks.scaling --write", _measure(short=options.short), keep=options.write)
 
 
 def _measure(*, short: bool) -> str:

@@ -20,24 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 
 KERAS, OURS = "import keras", "from mnist_utils.backend import keras"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)  # what a process of this one's does
     options = parser.parse_args()
     if options.inner:
         print(json.dumps(_inner()))
         return
-    report = _measure(options.repeats)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.start_up --write", report)
+    publish("python -m benchmarks.start_up --write", _measure(options.repeats), keep=options.write)
 
 
 def _measure(repeats: int) -> str:

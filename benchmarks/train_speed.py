@@ -10,7 +10,6 @@ epoch's validation, TensorFlow's compiling and the checkpoint included.
 
 from __future__ import annotations
 
-import argparse
 import math
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import where, write
+from benchmarks.results import arguments, publish, where
 from mnist_utils import models, training
 from mnist_utils.backend import batches, keras
 from mnist_utils.config import TrainConfig
@@ -30,14 +29,14 @@ A_STEPS = 12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--short", action="store_true", help="one turn in place of three, 5,000 of B's images")
-    parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
     options = parser.parse_args()
-    report = _measure(1 if options.short else 3, 5_000 if options.short else 54_000)
-    print(report)
-    if options.write:
-        write("python -m benchmarks.train_speed --write", report)
+    publish(
+        "python -m benchmarks.train_speed --write",
+        _measure(1 if options.short else 3, 5_000 if options.short else 54_000),
+        keep=options.write,
+    )
 
 
 def _measure(turns: int, b_images: int) -> str:

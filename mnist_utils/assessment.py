@@ -54,9 +54,9 @@ def summary(run: runs.Run) -> Summary:
     RunError
         If the run is incomplete or damaged.
     """
-    _check_whole(run)
+    runs.check_trained(run, "network to evaluate yet")
     probabilities, labels = runs.predictions(run)
-    scaled = evaluation.apply_temperature(probabilities, run.metrics.get("temperature", 1.0))
+    scaled = evaluation.apply_temperature(probabilities, run.temperature)
     found = evaluation.evaluate(scaled, labels)
     return Summary(
         n=found.n,
@@ -91,7 +91,7 @@ def robustness(
     from mnist_utils.data import load_dataset
     from mnist_utils.robustness import measure
 
-    _check_whole(run)
+    runs.check_trained(run, "network to evaluate yet")
     dataset = runs.load_dataset_of(run, data_dir)
     network = inference.load(run.path / "model.tflite")
     others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
@@ -140,8 +140,3 @@ def robustness_title(run: runs.Run, found: Robustness) -> str:
         f"{found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}\n"
         f"{runs.describe(run)}, n = {found.table['n'].iloc[0]:,} test images"
     )
-
-
-def _check_whole(run: runs.Run) -> None:
-    if not run.metrics:
-        raise runs.RunError(f"run {run.name} is incomplete ({run.incomplete}): it has no network to evaluate yet")

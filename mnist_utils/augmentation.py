@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mnist_utils.data import Images
 
 Floats = NDArray[np.float32]
+_Sides = NDArray[np.int64]
 
 _SIDE = 28
 _MARGIN = 6  # pixels of black about each image, from which coordinates outside it are read
@@ -141,10 +142,15 @@ def _erase(x: Images, random: np.random.Generator) -> None:
     n = len(x)
     top, left = random.integers(0, _SIDE - 3, (2, n, 1))
     height, width = random.integers(3, 10, (2, n, 1)) * random.integers(0, 2, (n, 1))
+    x[_rectangles(top, height, left, width)] = 0
+
+
+def _rectangles(top: _Sides, height: _Sides, left: _Sides, width: _Sides) -> NDArray[np.bool_]:
+    """Say which pixels lie in each image's rectangle: shape (n, 28, 28), of sides of shape (n, 1)."""
     at = np.arange(_SIDE)
     in_rows = (at >= top) & (at < top + height)
     in_columns = (at >= left) & (at < left + width)
-    x[in_rows[:, :, None] & in_columns[:, None, :]] = 0
+    return in_rows[:, :, None] & in_columns[:, None, :]
 
 
 def _tone(x: Images, random: np.random.Generator, *, invert: bool) -> Images:
@@ -171,21 +177,19 @@ def _tone(x: Images, random: np.random.Generator, *, invert: bool) -> Images:
 
 def _cover(x: Images, random: np.random.Generator, *, invert: bool) -> None:
     """Cover a rectangle in some of the images, in place: with one grey, with noise, or with its own inverse."""
-    n, at = len(x), np.arange(_SIDE)
+    n = len(x)
     how = random.choice(["none", "grey", "noise", "inverse" if invert else "none"], n, p=(0.4, 0.35, 0.15, 0.1))
     longest = np.where(how == "noise", 3 * _SIDE, _SIDE / 2)[:, None]
     height, width = np.exp(random.uniform(0, np.log(longest), (2, n, 1))).round().astype(int)
     top = random.integers(-height // 2, _SIDE - height // 2)
     left = random.integers(-width // 2, _SIDE - width // 2)
-    inside = ((at >= top) & (at < top + height))[:, :, None] & ((at >= left) & (at < left + width))[:, None, :]
+    inside = _rectangles(top, height, left, width)
     greys = np.clip(random.uniform(-0.5, 1.5, n), 0, 1) * 255  # every other is as black or as white as can be
     # Noise may be as thin as none at all.
     inside &= (random.random(x.shape) < random.uniform(0, 0.6, (n, 1, 1))) | (how != "noise")[:, None, None]
-    for name in "grey", "noise", "inverse":
-        chosen = how == name
-        cover = {
-            "grey": np.broadcast_to(greys[chosen, None, None].astype(np.uint8), x[chosen].shape),
-            "noise": random.integers(0, 256, x[chosen].shape, np.uint8),
-            "inverse": 255 - x[chosen],
-        }[name]
-        x[chosen] = np.where(inside[chosen], cover, x[chosen])
+    noise, inverse = how == "noise", how == "inverse"
+    covers = np.broadcast_to(greys.astype(np.uint8)[:, None, None], x.shape).copy()
+    covers[noise] = random.integers(0, 256, covers[noise].shape, np.uint8)
+    covers[inverse] = 255 - x[inverse]
+    inside[how == "none"] = False
+    x[inside] = covers[inside]

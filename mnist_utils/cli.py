@@ -597,8 +597,7 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
     from mnist_utils import runs
 
     found = runs.read(run, runs.results_dir(results))
-    if not found.metrics:
-        raise runs.RunError(f"run {found.name} is incomplete ({found.incomplete}): it has no figures yet")
+    runs.check_trained(found, "figures yet")
     if found.config["dataset"]["note"]:
         print(f"note: {found.config['dataset']['note']}")
     files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))

@@ -73,7 +73,7 @@ def load(path: Path) -> Predict:
 def temperature_of(path: Path) -> float:
     """Return the temperature that calibrates a network, fitted on its run's validation images; 1 if it belongs to no run."""
     run = runs.run_of(path)
-    return float(run.metrics.get("temperature", 1.0)) if run else 1.0
+    return run.temperature if run else 1.0
 
 
 def load_calibrated(path: Path) -> Predict:

@@ -78,19 +78,14 @@ def measure(
     names = (CLEAN, *MNIST_C, *OTHERS)
     right: dict[str, NDArray[np.bool_]] = {}
     samples, shown = [], min(_SAMPLES, len(x), *(len(other.x_test) for other in others))
-    for step, name in enumerate(names, start=1):
-        changed = x if name == CLEAN else corrupt(x, name, seed)
+    asked = [(name, x, y) for name in names] + [(other.name, other.x_test, other.y_test) for other in others]
+    for step, (name, images, labels) in enumerate(asked, start=1):
+        changed = corrupt(images, name, seed) if name in MNIST_C | OTHERS else images
         samples.append(changed[:shown].copy())  # a view would keep them all
-        right[name] = ask(changed).argmax(axis=1) == y
+        right[name] = ask(changed).argmax(axis=1) == labels
         if done:
-            done(step, len(names) + len(others))
-    rows = [_row(name, right[name], right[CLEAN]) for name in names]
-    for step, other in enumerate(others, start=len(names) + 1):
-        hits = ask(other.x_test).argmax(axis=1) == other.y_test
-        rows.append(_row(other.name, hits, None))
-        samples.append(other.x_test[:shown])
-        if done:
-            done(step, len(names) + len(others))
+            done(step, len(asked))
+    rows = [_row(name, hits, right[CLEAN] if name in names else None) for name, hits in right.items()]
     table = pd.DataFrame(rows).set_index("change")
     compared = table["p_value"].notna()
     table.loc[compared, "p_value"] = holm(table.loc[compared, "p_value"])

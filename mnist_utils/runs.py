@@ -75,6 +75,11 @@ class Run:
         """The folder's name."""
         return self.path.name
 
+    @property
+    def temperature(self) -> float:
+        """What calibrates its network, see `evaluation.apply_temperature`; 1 for a run that recorded none."""
+        return float(self.metrics.get("temperature", 1.0))
+
 
 # --- finding and reading ----------------------------------------------------------------------------------
 
@@ -388,6 +393,18 @@ def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool)
     return read(folder, folder.parent)
 
 
+def check_trained(run: Run, wanted: str) -> None:
+    """Refuse a run whose network is not trained and tested; `wanted` is what it therefore has none of.
+
+    Raises
+    ------
+    RunError
+        Says why the run is incomplete.
+    """
+    if not run.metrics:
+        raise RunError(f"run {run.name} is incomplete ({run.incomplete}): it has no {wanted}")
+
+
 def check_begun_with(run: Run, wanted: dict[str, Any]) -> None:
     """Refuse to go on with a run that was begun with something else.
 
@@ -551,8 +568,7 @@ def compare(a: Run, b: Run) -> PairedComparison:
     from mnist_utils.evaluation import compare_paired
 
     for run in a, b:
-        if not run.metrics:
-            raise RunError(f"run {run.name} is incomplete ({run.incomplete}): it has no test result to compare")
+        check_trained(run, "test result to compare")
     if a.config["dataset"]["sha256"] != b.config["dataset"]["sha256"]:
         names = [run.config["dataset"]["name"] for run in (a, b)]
         raise RunError(
