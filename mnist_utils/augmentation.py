@@ -31,7 +31,8 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
         shift: by at most one pixel. affine: rotation (15 degrees at most), scale (10 %), shear (0.2) and shift (2.5
         pixels). elastic: affine, and bent smoothly (Simard, Steinkraus and Platt 2003). erase: elastic, and in every other
         image a rectangle of 3 to 9 pixels a side is blackened (Zhong et al. 2020). contrast: elastic, but with rotation up
-        to 25 degrees, scale 0.65 to 1.15, shift up to 4 pixels and up to three rectangles, each grey or noise; and the
+        to 25 degrees, scale 0.65 to 1.15, shift up to 4 pixels; up to six rectangles, from bars to squares, are covered:
+        up to four with one grey each, before the image is turned and bent, and up to two with grey or noise, after; and the
         greys go through a random curve that keeps ink brighter than paper. polarity: contrast, but the curve may have any
         shape: ink may become darker than paper, or as dark, which leaves outlines; and a rectangle may be an inverted part.
     random : numpy.random.Generator
@@ -54,6 +55,10 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     changed = np.empty_like(x)
     for start in range(0, len(x), _AT_ONCE):
         part = x[start : start + _AT_ONCE]
+        if toned:
+            part = part.copy()
+            for _ in range(4):
+                _cover(part, random, _BARS, largest=40)
         rows, columns = _affine_maps(len(part), random, _WIDE if toned else _NARROW)
         if kind != "affine":
             bend = _bends(len(part), random)
@@ -61,8 +66,8 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
         part = _read_at(part, rows, columns)
         if toned:
             part = _tone(part, random, invert=kind == "polarity")
-            for _ in range(3):
-                _cover(part, random, invert=kind == "polarity")
+            for _ in range(2):
+                _cover(part, random, _COVERS[kind], largest=(_SIDE // 2) ** 2)
         changed[start : start + _AT_ONCE] = part
     if kind == "erase":
         _erase(changed, random)
@@ -156,7 +161,7 @@ def _rectangles(top: _Sides, height: _Sides, left: _Sides, width: _Sides) -> NDA
 def _tone(x: Images, random: np.random.Generator, *, invert: bool) -> Images:
     """Send the greys of each image through a curve of its own: straight lines between values for black, grey and white."""
     n = len(x)
-    black, grey, white = random.uniform(0, 1, (3, n))
+    black, grey, white = random.beta(0.5, 0.5, (3, n))  # dark and bright are likelier than in between
     if not invert:
         black, white = np.minimum(black, white), np.maximum(black, white)
         grey = black + grey * (white - black)
@@ -175,12 +180,22 @@ def _tone(x: Images, random: np.random.Generator, *, invert: bool) -> Images:
     return np.take_along_axis(greys, x.reshape(n, -1).astype(np.intp), axis=1).reshape(x.shape)
 
 
-def _cover(x: Images, random: np.random.Generator, *, invert: bool) -> None:
-    """Cover a rectangle in some of the images, in place: with one grey, with noise, or with its own inverse."""
+# How a rectangle is covered: the share of the images for each way.
+_BARS = {"none": 0.6, "grey": 0.4}
+_COVERS = {
+    "contrast": {"none": 0.5, "grey": 0.35, "noise": 0.15},
+    "polarity": {"none": 0.4, "grey": 0.35, "noise": 0.15, "inverse": 0.1},
+}
+
+
+def _cover(x: Images, random: np.random.Generator, shares: dict[str, float], *, largest: int) -> None:
+    """Cover a rectangle of at most `largest` pixels in some images, in place: with one grey, noise or its own inverse."""
     n = len(x)
-    how = random.choice(["none", "grey", "noise", "inverse" if invert else "none"], n, p=(0.4, 0.35, 0.15, 0.1))
-    longest = np.where(how == "noise", 3 * _SIDE, _SIDE / 2)[:, None]
-    height, width = np.exp(random.uniform(0, np.log(longest), (2, n, 1))).round().astype(int)
+    how = random.choice(list(shares), n, p=list(shares.values()))
+    most = np.where(how == "noise", (3 * _SIDE) ** 2, largest)[:, None]  # noise may lie over the whole image
+    area = np.exp(random.uniform(0, np.log(most)))
+    aspect = np.exp(random.uniform(-1, 1, (n, 1)) * np.log(_SIDE))  # a bar is as likely as a square
+    height, width = (np.maximum(np.sqrt(side), 1).round().astype(int) for side in (area * aspect, area / aspect))
     top = random.integers(-height // 2, _SIDE - height // 2)
     left = random.integers(-width // 2, _SIDE - width // 2)
     inside = _rectangles(top, height, left, width)

@@ -145,7 +145,7 @@ def test_polarity_inverts_half_and_may_leave_no_more_than_outlines() -> None:
 def test_covers_are_rectangles_of_grey_noise_or_the_inverse() -> None:
     plain = np.full((3000, 28, 28), 77, np.uint8)
     covered = plain.copy()
-    augmentation._cover(covered, random(), invert=True)
+    augmentation._cover(covered, random(), augmentation._COVERS["polarity"], largest=196)
     changed = covered != 77
     inverse = (changed & (covered == 178)).any(axis=(1, 2)) & (np.where(changed, covered, 178) == 178).all(axis=(1, 2))
     assert inverse.mean() == pytest.approx(0.1, abs=0.03)
@@ -154,6 +154,18 @@ def test_covers_are_rectangles_of_grey_noise_or_the_inverse() -> None:
     for where in changed[flat][:200]:  # filled to its bounds
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
         assert where.sum() == len(rows) * len(columns) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    augmentation._cover(unlike := plain.copy(), random(), invert=False)
+    augmentation._cover(unlike := plain.copy(), random(), augmentation._COVERS["contrast"], largest=196)
     inverted = [(np.unique(image[image != 77]) == [178]).all() and (image != 77).any() for image in unlike]
     assert np.mean(inverted) < 0.01  # a grey that happens to be that one
+
+
+def test_bars_are_thin_and_small_and_in_four_of_ten_images() -> None:
+    bars = np.full((3000, 28, 28), 77, np.uint8)
+    augmentation._cover(bars, random(), augmentation._BARS, largest=40)
+    changed = bars != 77
+    heights, widths = changed.any(axis=2).sum(axis=1), changed.any(axis=1).sum(axis=1)
+    sizes = (heights * widths)[heights > 0]
+    assert np.array_equal(heights * widths, changed.sum(axis=(1, 2)))
+    assert len(sizes) / 3000 == pytest.approx(0.4, abs=0.05)
+    assert np.quantile(sizes, 0.99) <= 50  # rounding to whole pixels adds some
+    assert 0.2 < np.mean(np.maximum(heights, widths)[heights > 0] >= 4 * np.minimum(heights, widths)[heights > 0]) < 0.6
