@@ -2,8 +2,8 @@
 
 python -m benchmarks.accuracy fast [--seeds 10] [--write]
 
-Each seed is a run of its own in build/accuracy/ (--results), so a benchmark that was stopped goes on where it was, and one
-that is called again with more seeds trains only those. Nothing is chosen by the test images: the recipes were chosen on the
+The seeds are a sweep in build/accuracy/ (--results), so a benchmark that was stopped goes on where it was, and one that is
+called again with more seeds trains only those. Nothing is chosen by the test images: the recipes were chosen on the
 validation images.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils import models, runs
+from mnist_utils import cluster, models, runs, sweep
+from mnist_utils.data import load_dataset
 from mnist_utils.evaluation import evaluate
-from mnist_utils.training import prepare
 
 
 def main() -> None:
@@ -34,12 +34,16 @@ def main() -> None:
 
 
 def _measure(model: str, seeds: int, results: Path) -> str:
-    machine, made = where(), []
-    config, dataset = prepare(model=model, dataset="mnist")
-    for seed in range(seeds):
-        config = config.model_copy(update={"seed": seed})
-        made.append(runs.record(config, dataset, f"{model}-{seed}", results))
-        _check_same_machine(made)
+    machine = where()
+    points, _ = sweep.points({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
+    config, dataset = points[0].config, load_dataset("mnist")
+    folder = sweep.new_folder(model, results)
+    with runs.alone(folder, model), cluster.local(1) as client:
+        sweep.begin(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
+        cluster.run(client, points, folder)
+    found = sweep.read(folder, points)
+    made = [found[point.key] for point in points]
+    _check(made)
     parameters = models.build(model).count_params()
     lines = [
         f"{machine} MNIST: {len(dataset.x_train):,} images trained on, {len(dataset.x_validation):,} for validation, "
@@ -71,9 +75,12 @@ def _measure(model: str, seeds: int, results: Path) -> str:
     return "\n".join(lines)
 
 
-def _check_same_machine(made: list[runs.Run]) -> None:
-    if made[-1].config["cpu"] != made[0].config["cpu"]:
-        raise SystemExit(f"{made[-1].path} was trained on another processor than {made[0].path}; delete one of them")
+def _check(made: list[runs.Run]) -> None:
+    for run in made:
+        if run.incomplete:
+            raise SystemExit(f"{run.path} failed: {run.incomplete}")
+        if run.config["cpu"] != made[0].config["cpu"]:
+            raise SystemExit(f"{run.path} was trained on another processor than {made[0].path}; delete one of them")
 
 
 def _interval(values: np.ndarray) -> str:

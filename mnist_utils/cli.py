@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mnist_utils.notebooks import Done
     from mnist_utils.robustness import Robustness
     from mnist_utils.runs import Run
+    from mnist_utils.sweep import Point
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -303,6 +304,130 @@ def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
     else:
         print(f"{'run':19}  {folder}, in which no network was trained")
     print(f"{'report':19}  {page}")
+
+
+@app.command(cls=_TwoWords)
+def sweep(
+    parameter: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME VALUES",
+            help="hyper-parameter of mnist train and its values: 0,0.25,0.5 or whole numbers 0:5, which is 0 to 4; with "
+            "--random also low..high and log:low..high; repeatable",
+        ),
+    ] = None,
+    parameters_file: Annotated[
+        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of them, name: values; -p wins over it")
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(help="draw so many settings, each trained from every seed", show_default="all of them")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes on this machine, which share its cores")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="a Dask scheduler's address in place of --workers: tls://host:8786", show_default=False),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="how often a point that fails is tried again")] = 1,
+    name: Annotated[str | None, typer.Option(help="name of the sweep's folder", show_default="after its parameters")] = None,
+    results: _Results = None,
+    data_dir: _DataDir = None,
+    as_json: _Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+) -> None:
+    """Train a network for each combination of values, on this machine or a cluster, and compare them in a report.
+
+    Each point is a run with the training notebook in it. The same command goes on with what is left, whatever stopped it.
+    """
+    from rich.console import Console
+
+    from mnist_utils import cluster, notebooks, runs
+    from mnist_utils import sweep as sweeps
+
+    given = notebooks.read_parameters(parameters_file) if parameters_file else {}
+    given |= dict(parameter or [])
+    if not given:
+        raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
+    points, note = sweeps.points(given, random=random, data_dir=data_dir)
+    folder = sweeps.new_folder(name or sweeps.name_of(points), runs.results_dir(results))
+    console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+    if note:
+        console.print(f"note: {note}", style="yellow")
+    left = 0
+    try:
+        with runs.alone(folder, folder.name):
+            sweeps.begin(folder, given, random, points)
+            left = len(sweeps.left(folder, points))
+            console.print(f"{len(points)} points, {left} of them to be done, into {folder}")
+            if left:
+                with console.status("starting the workers"):
+                    stack = contextlib.ExitStack()
+                    client = stack.enter_context(
+                        cluster.remote(scheduler) if scheduler else cluster.local(min(workers, left))
+                    )
+                with stack:
+                    if scheduler and not client.scheduler_info()["workers"]:
+                        console.print(f"waiting: the scheduler has no worker yet; start some: dask worker {scheduler}")
+                    where = None if scheduler else data_dir and data_dir.absolute()
+                    cluster.run(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
+            table = sweeps.write_table(folder, points)
+            page = _sweep_report(folder, points)
+    except KeyboardInterrupt:
+        left = len(sweeps.left(folder, points))
+        _fail(f"stopped: {len(points) - left} of {len(points)} points are done. To go on, give the same command.", 130)
+    except sweeps.SweepError as error:
+        left = len(sweeps.left(folder, points))
+        _fail(f"{error}. {len(points) - left} of {len(points)} points are done; to go on, give the same command.", 1)
+    if as_json:
+        print(table.reset_index().to_json(orient="records"))
+    else:
+        _print_sweep(folder, points, page)
+    if (table["state"] != "done").any():
+        raise typer.Exit(1)
+
+
+def _sweep_report(folder: Path, points: list[Point]) -> Path:
+    from mnist_utils import sweep_report
+
+    return sweep_report.write(folder, points)
+
+
+def _print_sweep(folder: Path, points: list[Point], page: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from mnist_utils import comparison
+    from mnist_utils import sweep as sweeps
+
+    found = sweeps.read(folder, points)
+    done = [run for run in found.values() if sweeps.is_done(run)]
+    if done:
+        trials = comparison.table(done)
+        settings, chosen = comparison.settings(trials), comparison.choose(done, trials)
+        table = Table(box=SIMPLE_HEAD)
+        words = comparison.in_words(settings)
+        for column in words.columns:
+            numbers = column not in comparison.parameters(trials)
+            table.add_column(column.replace("_", " "), justify="right" if numbers else "left")
+        for row in words.head(_MOST_SETTINGS).itertuples(index=False):
+            table.add_row(*(str(value) for value in row))
+        Console().print(table)
+        if len(settings) > _MOST_SETTINGS:
+            print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
+        luck = f"by validation; first of {len(settings)}, so flattered by luck"
+        print(f"{'chosen':19}  {comparison.words(chosen.setting)} ({luck})")
+        seeds = f"{len(chosen.runs)} seed{'s' if len(chosen.runs) > 1 else ''}"
+        print(f"{'its test accuracy':19}  {comparison.share(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
+    for point in points:
+        if (run := found.get(point.key)) and not sweeps.is_done(run):
+            print(f"{'failed':19}  {point.key}: {run.incomplete}")
+    print(f"{'table':19}  {folder / 'table.csv'}")
+    print(f"{'report':19}  {page}")
+
+
+_MOST_SETTINGS = 20  # on the screen
 
 
 @app.command()

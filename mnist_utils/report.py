@@ -68,17 +68,17 @@ def write(folder: Path) -> Path:
     """
     import nbformat
 
-    environment = _environment()
+    templates = environment()
     pages = []
     for path in sorted((folder / runs.NOTEBOOKS).glob("*.ipynb")):
         notebook = _described(nbformat.read(path, as_version=4), path.stem)
         pages.append(_page(notebook, path.stem))
-        content = environment.get_template("notebook.html").render(
+        content = templates.get_template("notebook.html").render(
             page=pages[-1], run=folder.name, content=_content(notebook), highlighting=_highlighting()
         )
         atomic.write_text(path.with_suffix(".html"), content)
     run = runs.read(folder, folder.parent) if (folder / "config.json").is_file() else None
-    report = environment.get_template("report.html").render(
+    report = templates.get_template("report.html").render(
         name=folder.name,
         run=run if run and run.metrics else None,
         incomplete=run.incomplete if run else "",
@@ -104,7 +104,8 @@ def _robustness(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Make the templates' surroundings: what is undefined is an error, what a page shows cannot act in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

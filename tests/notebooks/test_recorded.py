@@ -22,7 +22,15 @@ from tests.notebooks import record
 from tests.test_notebooks import write
 
 CLONE = Path(__file__).parent.parent.parent
-NAMES = ["01_explore", "02_train", "03_error_analysis", "04_inverted_colours", "05_ablations", "06_predict_and_serve"]
+NAMES = [
+    "01_explore",
+    "02_train",
+    "03_error_analysis",
+    "04_inverted_colours",
+    "05_ablations",
+    "06_predict_and_serve",
+    "07_compare_runs",
+]
 COMMITTED = sorted((CLONE / "notebooks").glob("*.ipynb"))
 RECORDED = sorted(record.PLACE.glob("*.ipynb"))
 EVERY_COMMITTED = pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
@@ -62,7 +70,7 @@ def texts(notebook: Any) -> str:
 # --- as committed ---
 
 
-def test_all_six_are_there_and_recorded() -> None:
+def test_all_are_there_and_recorded() -> None:
     assert [path.stem for path in COMMITTED] == NAMES
     assert [path.stem for path in RECORDED] == NAMES
     assert list(record.parameters()) == NAMES

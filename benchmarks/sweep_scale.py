@@ -1,0 +1,120 @@
+"""What a sweep costs beside the training that it is for, and what a second worker brings.
+
+python -m benchmarks.sweep_scale [--points 8] [--tiny 1000] [--write]
+
+Three tables: seconds a point with one and two workers, each of one thread; a point's seconds beside those of training and
+recording the same network in a process that is warm; and many points that do nothing, for the scheduler's own share and
+the client's memory. Takes about ten minutes on two cores. Needs real MNIST (MNIST_DATA_DIR).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+
+from benchmarks.results import arguments, publish, where
+from mnist_utils import cluster, runs, sweep
+from mnist_utils.cluster import Outcome
+from mnist_utils.training import prepare
+
+# Enough that training is most of a point, as it is in a sweep that anybody waits for.
+GIVEN = {"dataset": "mnist", "model": "fast", "precision": "float32"}
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--points", type=int, default=8)
+    parser.add_argument("--tiny", type=int, default=1000)
+    options = parser.parse_args()
+    report = _measure(options.points, options.tiny)
+    publish("python -m benchmarks.sweep_scale --write", report, keep=options.write)
+
+
+def _measure(points: int, tiny: int) -> str:
+    machine = where()
+    lines = [f"{machine} `fast`, one epoch of MNIST a point, {points} points.", ""]
+    lines += ["| workers, of one thread each | seconds | seconds a point | times one worker |", "|---:|---:|---:|---:|"]
+    times = {workers: _sweep(points, workers) for workers in (1, 2)}
+    for workers, seconds in times.items():
+        lines.append(f"| {workers} | {seconds:.1f} | {seconds / points:.1f} | {times[1] / seconds:.2f} |")
+    bare, point = _overhead()
+    lines += [
+        "",
+        f"One point in a worker that has had one before, both cores: {np.median(point):.1f} s (median of {len(point)}: "
+        f"{', '.join(f'{seconds:.1f}' for seconds in point)}). The same training and recording in a process that did "
+        f"one before: {np.median(bare):.1f} s ({', '.join(f'{seconds:.1f}' for seconds in bare)}). Overhead: "
+        f"**{np.median(point) - np.median(bare):.1f} s a point**, of which the notebook draws, tabulates and compiles anew.",
+    ]
+    seconds, begin, end = _tiny(tiny)
+    lines += [
+        "",
+        f"{tiny:,} points that do nothing, one worker: {1000 * seconds / tiny:.0f} ms a point, writing its folder included; "
+        f"the client's memory {begin:.0f} MB after the first hundred, {end:.0f} MB after the last.",
+    ]
+    return "\n".join(lines)
+
+
+def _sweep(points: int, workers: int) -> float:
+    """Time a sweep from the first point's begin to the last one's end, every worker warm."""
+    measured, _ = sweep.points(GIVEN | {"seed": f"0:{points}"})
+    warm, _ = sweep.points(GIVEN | {"train_limit": 200, "seed": f"0:{4 * workers}"})
+    with tempfile.TemporaryDirectory() as folder, cluster.local(workers, threads=1) as client:
+        cluster.run(client, warm, Path(folder), progress=False)
+        start = time.perf_counter()
+        cluster.run(client, measured, Path(folder), progress=False)
+        seconds = time.perf_counter() - start
+        assert not sweep.left(Path(folder), measured)
+    print(f"{workers} workers: {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _overhead(repeats: int = 5) -> tuple[list[float], list[float]]:
+    """Time the same training in this process and as a point, in turns; the first of each warms up."""
+    bare, point = [], []
+    with tempfile.TemporaryDirectory() as folder, cluster.local(1) as client:
+        for seed in range(repeats + 1):
+            start = time.perf_counter()
+            config, dataset = prepare(**GIVEN | {"seed": seed})
+            runs.record(config, dataset, f"bare-{seed}", Path(folder), progress=False)
+            bare.append(time.perf_counter() - start)
+            one, _ = sweep.points(GIVEN | {"seed": seed})
+            start = time.perf_counter()
+            cluster.run(client, one, Path(folder), progress=False)
+            point.append(time.perf_counter() - start)
+            print(f"bare {bare[-1]:.1f} s, point {point[-1]:.1f} s", flush=True)
+    return bare[1:], point[1:]
+
+
+def nothing(*_: Any) -> Outcome:
+    """Stand in for `cluster.compute`: an archive as large as a run's, and no training."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "metrics.json").write_text('{"validation": {"accuracy": 0.5}, "test": {}, "seconds": {"training": 0}}')
+        Path(folder, "config.json").write_text('{"config": {}, "dataset": {"name": "digits", "sha256": ""}}')
+        Path(folder, "model.keras").write_bytes(bytes(1_700_000))
+        return Outcome(sweep.pack(Path(folder)), "", str(os.getpid()))
+
+
+def _tiny(n: int) -> tuple[float, float, float]:
+    """Send many points through the scheduler; return the seconds, and the client's memory (MB) early and in the end."""
+    points, _ = sweep.points({"dataset": "digits", "seed": f"0:{n}"})
+    memory = []
+    with tempfile.TemporaryDirectory() as folder, cluster.local(1) as client, patch.object(cluster, "compute", nothing):
+        start = time.perf_counter()
+        for i, (point, outcome, _) in enumerate(cluster.compute_all(client, points), start=1):
+            sweep.keep(Path(folder), point.key, outcome.packed, outcome.error)
+            if i in (100, n):
+                memory.append(psutil.Process().memory_info().rss / 1e6)
+                print(f"{i} points: {memory[-1]:.0f} MB", flush=True)
+        seconds = time.perf_counter() - start
+    return seconds, memory[0], memory[-1]
+
+
+if __name__ == "__main__":
+    main()

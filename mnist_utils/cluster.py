@@ -1,0 +1,297 @@
+"""The points of a sweep, computed by Dask's workers: processes of this machine, or a cluster's."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from mnist_utils import MnistError, comparison, notebooks, runs, sweep, warm_kernel
+from mnist_utils.progress import shown
+from mnist_utils.sweep import Point, SweepError, pack
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_FIRST_ANSWER = 30  # seconds that a scheduler has to answer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one try of a point.
+
+    Attributes
+    ----------
+    packed : bytes
+        The run's folder, see `sweep.pack`; where the point failed, as far as it came. Empty where nothing came back.
+    error : str
+        Why it failed; empty where it did not.
+    worker : str
+        Host and process that computed it.
+    """
+
+    packed: bytes
+    error: str
+    worker: str
+
+
+# --- on a worker ------------------------------------------------------------------------------------------
+
+
+def compute(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
+    """Execute the training notebook into a folder of its own, and return that folder.
+
+    What fails is returned, not raised: the executed notebook comes with it.
+
+    Parameters
+    ----------
+    key : str
+        The run's name.
+    parameters : dict
+        Of the notebook.
+    sha256 : str
+        Of the data set that is meant: a worker that finds another one must not train on it.
+    """
+    worker = f"{socket.gethostname()}-{os.getpid()}"
+    if sys.platform == "linux":  # macOS's own libraries do not bear to be copied
+        os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = warm_kernel.NAME
+    with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
+        folder, error = Path(results, key), ""
+        try:
+            steps = notebooks.settle(notebooks.choose(notebooks.TRAINS), parameters)
+            notebooks.run(steps, key, Path(results), Console(quiet=True))
+            facts = runs.read(key, Path(results)).config["dataset"]
+            if facts["sha256"] != sha256:
+                error = f"the worker has a {facts['name']} of SHA-256 {facts['sha256'][:12]}..., not {sha256[:12]}..."
+        except MnistError as problem:
+            error = str(problem).splitlines()[0]
+        return Outcome(pack(folder) if folder.is_dir() else b"", error, worker)
+
+
+# --- on the client ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def local(workers: int, *, threads: int | None = None) -> Iterator[Client]:
+    """Start worker processes on this machine until the end of the block.
+
+    Each computes with `threads` threads; by default they share the cores, so that they do not fight over them.
+    They listen on loopback only, and speak TLS with certificates of their own: whoever can speak to a scheduler can make
+    it run anything.
+    """
+    import dask
+    from distributed import Client, LocalCluster, Security
+
+    share = threads or max(1, (os.cpu_count() or 1) // workers)
+    names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    environment = dict.fromkeys(names, str(share))
+    settings: dict[str, Any] = {
+        "distributed.nanny.pre-spawn-environ": environment,  # its default would win over LocalCluster(env=...)
+        "distributed.scheduler.http.routes": [],  # pages that tell whoever asks
+        "distributed.worker.http.routes": [],
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,  # of Dask: one point at a time
+            memory_limit=None,  # the notebook's kernel takes the memory, which Dask does not see
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            preload=[__name__],  # see `dask_setup`
+            security=Security.temporary(),
+            silence_logs=60,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def dask_setup(_: Any) -> None:
+    """Let a local worker not hear Ctrl-C, which a terminal sends to all: the client does, and ends it. Dask calls this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def mapping(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give a `map` whose calls are computed by so many processes; with one worker it is Python's own, in this process."""
+    if workers == 1:
+        yield map
+        return
+    with local(workers) as client:
+        yield partial(_map, client)
+
+
+def _map(client: Client, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+    from distributed.scheduler import KilledWorker
+
+    for future in client.map(function, *(list(values) for values in arguments), pure=False):
+        try:
+            yield future.result()
+        except KilledWorker as error:
+            raise SweepError(_why(error)) from None
+
+
+@contextlib.contextmanager
+def remote(address: str) -> Iterator[Client]:
+    """Connect to a scheduler that others started.
+
+    Raises
+    ------
+    SweepError
+        If none answers there, or it has no worker.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_FIRST_ANSWER)
+    except (OSError, ValueError, TypeError) as error:
+        raise SweepError(
+            f"scheduler: given {address}; no scheduler answers there ({str(error).splitlines()[0]}). "
+            "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
+        ) from None
+    with _quiet(), client:
+        yield client
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask from logging, with tracebacks, what we tell of in a line: that the scheduler went away."""
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def compute_all(
+    client: Client, points: list[Point], *, retries: int = 1, data_dir: Path | None = None
+) -> Iterator[tuple[Point, Outcome, bool]]:
+    """Have every point computed, those that fail again.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    points : list of Point
+    retries : int
+        How often a point that fails is tried again.
+    data_dir : Path, optional
+        Where the workers find the data; only where they share this machine's files.
+
+    Yields
+    ------
+    point : Point
+    outcome : Outcome
+    last : bool
+        Whether it was the point's last try.
+
+    Raises
+    ------
+    SweepError
+        If the scheduler went away.
+    """
+    from distributed import as_completed
+
+    command = uuid.uuid4().hex[:8]  # keys of another client of the same scheduler are others
+    tries: Counter[str] = Counter()
+    waiting = {}
+
+    def submit(point: Point) -> Any:
+        tries[point.key] += 1
+        parameters = {name: value for name, value in point.config.model_dump().items() if value is not None}
+        parameters |= {"data_dir": str(data_dir)} if data_dir else {}
+        key = f"{point.key}-{tries[point.key]}-{command}"
+        future = client.submit(compute, point.key, parameters, point.sha256, key=key, pure=False)
+        waiting[future.key] = point
+        return future
+
+    coming = as_completed([submit(point) for point in points])
+    for future in coming:
+        if future.status not in ("finished", "error"):
+            raise SweepError("the scheduler went away")
+        point = waiting.pop(future.key)
+        failed = future.status == "error"  # of the worker, not of the training, which `compute` tells of
+        outcome = Outcome(b"", _why(future.exception()), "") if failed else future.result()
+        again = bool(outcome.error) and tries[point.key] <= retries
+        if again:
+            coming.add(submit(point))
+        yield point, outcome, not again
+
+
+def _why(error: BaseException) -> str:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return "the workers that tried it died: they were killed, or the memory was used up"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def run(
+    client: Client,
+    points: list[Point],
+    folder: Path,
+    *,
+    retries: int = 1,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> None:
+    """Have those points of a sweep computed that are not done, and keep each run as it comes.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    points : list of Point
+    folder : Path
+        The sweep's, see `sweep.keep`.
+    retries, data_dir
+        See `compute_all`.
+    progress : bool
+        Show how far it is, with the best validation accuracy so far.
+
+    Raises
+    ------
+    SweepError
+        If the scheduler went away. What came until then is kept.
+    OSError
+        If a run cannot be written; those before it are kept.
+    """
+    found = sweep.read(folder, points)
+    todo = [point for point in points if not sweep.is_done(found.get(point.key))]
+    names = comparison.varied([point.config.model_dump() for point in points])
+    done = len(points) - len(todo)
+    best = max((run.metrics["validation"]["accuracy"] for run in found.values() if sweep.is_done(run)), default=0.0)
+    with shown(len(points), done, enabled=progress) as show:
+        show(done, _so_far(done, len(points), best))
+        for point, outcome, last in compute_all(client, todo, retries=retries, data_dir=data_dir):
+            sweep.keep(folder, point.key, outcome.packed, outcome.error)
+            what = comparison.words({name: getattr(point.config, name) for name in names} | {"seed": point.config.seed})
+            if outcome.error:
+                line = f"{what}: {outcome.error}{'' if last else '; is tried again'}"
+            else:
+                numbers = runs.read(point.key, folder / sweep.POINTS).metrics
+                accuracy = numbers["validation"]["accuracy"]
+                best = max(best, accuracy)
+                line = f"{what}: {accuracy:.2%} of the validation images right, {numbers['seconds']['training']:.1f} s"
+            done += last
+            show(done, _so_far(done, len(points), best), line=line)
+
+
+def _so_far(done: int, points: int, best: float) -> str:
+    return f"{done}/{points} points" + (f", best {best:.2%}" if best else "")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+
+from mnist_utils import cluster, runs, sweep
+from mnist_utils.sweep import Point, SweepError
+from tests.conftest import Cli
+
+SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
+
+
+def points(**given: Any) -> list[Point]:
+    return sweep.points(SMALL | given)[0]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with cluster.local(1) as client:
+        yield client
+
+
+def test_points_are_computed_kept_and_not_computed_again(client: Client, tmp_path: Path) -> None:
+    both = points(seed="0:2")
+    cluster.run(client, both, tmp_path, progress=False)
+    assert sweep.left(tmp_path, both) == []
+    run = runs.read(both[0].key, tmp_path / sweep.POINTS)
+    assert run.config["config"] == both[0].config.model_dump()
+    assert (run.path / "model.keras").is_file()
+    assert (run.path / "notebooks" / "02_train.ipynb").is_file()
+    assert not list(run.path.rglob("checkpoint.npz"))
+    assert {path.name for path in (tmp_path / sweep.POINTS).iterdir()} == {point.key for point in both}
+    assert list(cluster.compute_all(client, [])) == []
+    before = (run.path / "metrics.json").stat().st_mtime_ns
+    cluster.run(client, both, tmp_path, progress=False)  # nothing is left to do
+    assert (run.path / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_point_that_fails_is_tried_again_kept_with_its_notebook_and_stops_no_other(
+    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = points(seed="0:2")
+    bad = Point(bad.key, bad.config.model_copy(update={"learning_rate": 1e30}), bad.sha256)  # past TrainConfig's check
+    cluster.run(client, [bad, good], tmp_path, retries=1)
+    assert sweep.left(tmp_path, [bad, good]) == [bad]
+    run = sweep.read(tmp_path, [bad])[bad.key]
+    assert "learning_rate: given" in run.incomplete
+    said = capsys.readouterr().err
+    assert said.count("learning_rate: given") == 2
+    assert said.count("is tried again") == 1
+
+
+def test_other_data_than_meant_is_a_failure(client: Client) -> None:
+    (one,) = points()
+    ((_, outcome, last),) = cluster.compute_all(client, [Point(one.key, one.config, "0" * 64)], retries=0)
+    assert last
+    assert outcome.error.startswith("the worker has a digits of SHA-256")
+    assert "not 000000000000..." in outcome.error
+
+
+def test_no_scheduler_is_an_error_that_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_FIRST_ANSWER", 1)
+    for address in "tcp://127.0.0.1:9", "nonsense://x", "host":
+        words = f"scheduler: given {address}; no scheduler answers there"
+        with pytest.raises(SweepError, match=words), cluster.remote(address):
+            pass
+
+
+def test_workers_listen_on_loopback_with_tls_and_end_with_the_block() -> None:
+    others = psutil.Process().children(recursive=True)
+    with cluster.local(1) as client:
+        address = client.scheduler.address
+        children = [child for child in psutil.Process().children(recursive=True) if child not in others]
+        sockets = [one for process in (psutil.Process(), *children) for one in process.net_connections("inet")]
+    assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert address.startswith("tls://127.0.0.1:")
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert gone
+    assert [process.cmdline() for process in alive if "resource_tracker" not in str(process.cmdline())] == []
+
+
+def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Path) -> None:
+    arguments = ["sweep", "--results", str(tmp_path), "--name", "mine", "--retries", "0"]
+    for name, value in SMALL.items():
+        arguments += ["-p", name, str(value)]
+    arguments += ["-p", "seed", "0:2"]
+    status, out, err = mnist(*arguments)
+    assert status == 0
+    assert "2 points, 2 of them to be done" in err
+    assert "its test accuracy" in out
+    folder = tmp_path / sweep.SWEEPS / "mine"
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "table.csv", "report.html", "points"}
+    status, again, err = mnist(*arguments)
+    assert (status, again) == (0, out)
+    assert "2 points, 0 of them to be done" in err
+    with runs.alone(folder, "mine"):
+        status, _, err = mnist(*arguments)
+    assert status != 0
+    assert "another process is working" in err
+    status, _, err = mnist("sweep", "--results", str(tmp_path))
+    assert (status, err) == (2, "mnist: nothing to vary: give at least one parameter with its values, as in -p seed 0:5\n")
+
+
+def test_a_map_keeps_the_order_and_uses_other_processes() -> None:
+    with cluster.mapping(1) as each:
+        assert each is map
+    with cluster.mapping(2) as each:
+        assert list(each(pow, [2, 3, 4], iter([5, 6, 7]))) == [2**5, 3**6, 4**7]
+        assert os.getpid() not in set(each(_pid, range(4)))
+        with pytest.raises(ZeroDivisionError):
+            list(each(divmod, [1], [0]))
+
+
+def _pid(_: int) -> int:
+    return os.getpid()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import t, ttest_rel
+
+from mnist_utils import comparison
+from mnist_utils.runs import Run, RunError
+from tests.fake_runs import fake
+
+# Two parameters, three seeds; by hand: the validation accuracy of (batch_size, conv_dropout) for seeds 0, 1, 2.
+GRID = {
+    (64, 0.0): (0.95, 0.96, 0.97),
+    (64, 0.5): (0.90, 0.92, 0.91),
+    (256, 0.0): (0.94, 0.97, 0.96),
+    (256, 0.5): (0.80, 0.85, 0.81),
+}
+
+
+def grid() -> list[Run]:
+    return [
+        fake(f"{batch}-{dropout}-{seed}", accuracy, batch_size=batch, conv_dropout=dropout, seed=seed, seconds=batch / 64)
+        for (batch, dropout), accuracies in GRID.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_a_table_has_what_varies_the_seed_and_no_test_result() -> None:
+    trials = comparison.table(grid())
+    assert list(trials.columns) == [
+        "conv_dropout", "batch_size", "seed", "validation", "low", "high", "seconds", "data", "commit",
+    ]  # fmt: skip
+    assert list(trials.loc["256-0.5-1"].iloc[:4]) == [0.5, 256, 1, 0.85]
+    assert comparison.parameters(trials) == ["conv_dropout", "batch_size"]
+
+
+def test_what_only_comes_with_another_network_is_no_parameter() -> None:
+    recipes = [fake("a", 0.9, model="fast"), fake("b", 0.9, model="simple"), fake("c", 0.9, model="fast", seed=1)]
+    assert comparison.varied([run.config["config"] for run in recipes]) == ["model"]
+    more = [*recipes, fake("d", 0.9, model="fast", epochs=77)]
+    assert comparison.varied([run.config["config"] for run in more]) == ["model", "epochs"]
+
+
+def test_a_parameter_that_an_earlier_version_did_not_have_counts_as_none() -> None:
+    old, new = fake("a", 0.9), fake("b", 0.9)
+    del old.config["config"]["label_smoothing"]
+    trials = comparison.table([old, new])
+    assert comparison.parameters(trials) == ["label_smoothing"]
+    assert comparison.word("label_smoothing", trials.loc["a", "label_smoothing"]) == "none"
+
+
+def test_incomplete_runs_are_left_out_and_none_is_an_error() -> None:
+    assert list(comparison.table([fake("a", 0.9), fake("b", 0.9, why="stopped")]).index) == ["a"]
+    with pytest.raises(RunError, match="no run was trained to the end"):
+        comparison.table([fake("b", 0.9, why="stopped")])
+
+
+def test_runs_on_other_images_do_not_compare() -> None:
+    with pytest.raises(RunError, match="digits, mnist: accuracies on different images do not compare"):
+        comparison.table([fake("a", 0.9), fake("b", 0.9, dataset="mnist")])
+
+
+def test_settings_agree_with_scipy() -> None:
+    found = comparison.settings(comparison.table(grid()))
+    order = [(64, 0.0), (256, 0.0), (64, 0.5), (256, 0.5)]
+    assert list(zip(found["batch_size"], found["conv_dropout"], strict=True)) == order
+    for (_, row), key in zip(found.iterrows(), order, strict=True):
+        values = np.array(GRID[key])
+        low, high = t.interval(0.95, 2, values.mean(), values.std(ddof=1) / np.sqrt(3))
+        assert row[["mean", "low", "high"]].tolist() == pytest.approx([values.mean(), low, min(high, 1)])
+        assert row["seconds"] == key[0] / 64
+    raw = [float(ttest_rel(GRID[order[0]], GRID[other]).pvalue) for other in order[1:]]
+    # Holm by hand: the smallest times 3, the next times 2, the largest as it is; never below the one before.
+    ranked = sorted(range(3), key=lambda i: raw[i])
+    corrected, before = [0.0] * 3, 0.0
+    for times, i in zip((3, 2, 1), ranked, strict=True):
+        before = corrected[i] = min(1.0, max(before, times * raw[i]))
+    assert np.isnan(found["p_value"][0])
+    assert found["p_value"][1:].tolist() == pytest.approx(corrected)
+
+
+def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
+    one = [fake("a", 0.9, batch_size=64), fake("b", 0.8, batch_size=256)]
+    assert comparison.settings(comparison.table(one))["p_value"].isna().all()
+    shifted = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
+    assert comparison.settings(comparison.table(shifted))["p_value"].isna().all()
+
+
+def test_seeds_alone_are_one_setting() -> None:
+    found = comparison.settings(comparison.table([fake("a", 0.9), fake("b", 0.8, seed=1)]))
+    assert found[["seeds", "mean"]].values.tolist() == [[2, pytest.approx(0.85)]]
+
+
+def test_none_is_a_value_like_others() -> None:
+    trials = comparison.table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2, seed=1)])
+    found = comparison.settings(trials)
+    assert comparison.in_words(found)["patience"].tolist() == ["off", "2"]
+    assert comparison.choose([fake("b", 0.9, test=0.5)], trials).runs == ("b",)
+    assert comparison.effect(trials, "patience")["mean"].tolist() == [pytest.approx(0.75), 0.9]
+
+
+def test_an_effect_averages_the_other_parameters_seed_by_seed() -> None:
+    found = comparison.effect(comparison.table(grid()), "batch_size")
+    by_seed = (np.array(GRID[64, 0.0]) + np.array(GRID[64, 0.5])) / 2
+    low, high = t.interval(0.95, 2, by_seed.mean(), by_seed.std(ddof=1) / np.sqrt(3))
+    assert found.index.tolist() == [64, 256]
+    assert list(found.loc[64]) == pytest.approx([by_seed.mean(), low, high, 3, 6])
+
+
+def test_the_chosen_is_best_on_validation_and_only_its_tests_are_opened() -> None:
+    found = grid()
+    for run in found:
+        if not run.name.startswith("64-0.0"):
+            del run.metrics["test"]  # to open it would be an error
+    for run, accuracy in zip(found, (0.91, 0.92, 0.96), strict=False):
+        run.metrics["test"]["accuracy"] = accuracy
+    chosen = comparison.choose(found, comparison.table(found))
+    assert chosen.setting == {"conv_dropout": 0.0, "batch_size": 64}
+    assert chosen.runs == ("64-0.0-0", "64-0.0-1", "64-0.0-2")
+    low, high = t.interval(0.95, 2, 0.93, np.std([0.91, 0.92, 0.96], ddof=1) / np.sqrt(3))
+    assert chosen.test == pytest.approx((0.93, low, min(high, 1)))
+    assert comparison.words(chosen.setting) == "conv_dropout 0, batch_size 64"
+    assert comparison.share(chosen.test).startswith("93.00 % (")
+    assert comparison.share((0.5, np.nan, np.nan)) == "50.00 %"
+
+
+def test_in_words_no_winner_inside_the_noise() -> None:
+    words = comparison.in_words(comparison.settings(comparison.table(grid())))
+    assert words["against the first"].tolist() == ["", "cannot tell", "worse", "worse"]
+    assert words.iloc[0].tolist() == ["0", "64", 3, "96.00%", "93.52-98.48", "1.0", ""]
