@@ -269,7 +269,7 @@ def compare(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, 
     values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
     effects = np.log(values_b / values_a) if ratio else values_b - values_a
     low = high = mean = float(effects.mean())
-    if np.ptp(effects) > 0:  # else the t statistic divides by zero
+    if np.ptp(effects) > 1e-9:  # else the t statistic divides by zero, or by a float's last digits
         interval = ttest_1samp(effects, 0).confidence_interval(0.95)
         low, high = float(interval.low), float(interval.high)
     if ratio:

@@ -88,7 +88,16 @@ def data(
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST}
+_REFUSED = {
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.ENOENT,
+    errno.EEXIST,
+}
 
 _PANELS = {
     "dataset": "Data",
@@ -345,7 +354,7 @@ def sweep(
     from mnist_utils import cluster, notebooks, runs
     from mnist_utils import sweep as sweeps
 
-    given = notebooks.read_parameters(parameters_file) if parameters_file else {}
+    given = notebooks.read_parameters(parameters_file, as_text=True) if parameters_file else {}
     given |= dict(parameter or [])
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
@@ -368,7 +377,7 @@ def sweep(
                     )
                 with stack:
                     if scheduler and not client.scheduler_info()["workers"]:
-                        console.print(f"waiting: the scheduler has no worker yet; start some: dask worker {scheduler}")
+                        console.print(f"waiting for workers; start some: dask worker {scheduler} --nthreads 1")
                     where = None if scheduler else data_dir and data_dir.absolute()
                     cluster.run(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
             table = sweeps.write_table(folder, points)

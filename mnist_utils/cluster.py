@@ -158,9 +158,9 @@ def remote(address: str) -> Iterator[Client]:
 
     try:
         client = Client(address, timeout=_FIRST_ANSWER)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         raise SweepError(
-            f"scheduler: given {address}; no scheduler answers there ({str(error).splitlines()[0]}). "
+            f"scheduler: given {address}; no scheduler answers there ({_why(error)}). "
             "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
         ) from None
     with _quiet(), client:
@@ -207,7 +207,8 @@ def compute_all(
     SweepError
         If the scheduler went away.
     """
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
+    from distributed.scheduler import KilledWorker
 
     command = uuid.uuid4().hex[:8]  # keys of another client of the same scheduler are others
     tries: Counter[str] = Counter()
@@ -228,7 +229,12 @@ def compute_all(
             raise SweepError("the scheduler went away")
         point = waiting.pop(future.key)
         failed = future.status == "error"  # of the worker, not of the training, which `compute` tells of
-        outcome = Outcome(b"", _why(future.exception()), "") if failed else future.result()
+        try:
+            outcome = Outcome(b"", _why(future.exception()), "") if failed else future.result()
+        except (CancelledError, OSError):  # the scheduler died while the run was on its way
+            raise SweepError("the scheduler went away") from None
+        except KilledWorker as error:  # it died with the run, and so did those that tried again
+            outcome = Outcome(b"", _why(error), "")
         again = bool(outcome.error) and tries[point.key] <= retries
         if again:
             coming.add(submit(point))

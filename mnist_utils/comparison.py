@@ -16,6 +16,7 @@ from mnist_utils.evaluation import holm
 from mnist_utils.runs import Run, RunError
 
 SEED = "seed"
+SAME = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Chosen:
     setting : dict
         From parameter to value; empty where all runs have the same.
     runs : tuple of str
-        Their names, one for each seed.
+        Their names, one for each seed; where a seed was trained twice, the mean counts.
     validation, test : (float, float, float)
         Mean over the seeds and its 95 % interval (Student's; NaN for one seed), 0 to 1.
     """
@@ -133,7 +134,7 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
     differences = (best - other).dropna().to_numpy()
-    if len(differences) < 2 or np.ptp(differences) == 0:
+    if len(differences) < 2 or np.ptp(differences) < SAME:
         return np.nan
     return float(ttest_1samp(differences, 0).pvalue)
 
@@ -182,8 +183,11 @@ def choose(found: Sequence[Run], trials: pd.DataFrame) -> Chosen:
     for name, value in setting.items():
         same = same[same[name].isna() if pd.isna(value) else same[name] == value]
     by_name = {run.name: run for run in found}
-    tests = np.array([by_name[name].metrics["test"]["accuracy"] for name in same.index])
-    return Chosen(setting, tuple(same.index), (best["mean"], best["low"], best["high"]), mean_interval(tests))
+    same = same[~same.index.duplicated()]
+    tests = same.assign(test=[by_name[name].metrics["test"]["accuracy"] for name in same.index])
+    of_seeds = tests.groupby(SEED)["test"].mean().to_numpy()  # as validation: a seed that was trained twice counts once
+    one_each = tuple(same.index[~same[SEED].duplicated()])
+    return Chosen(setting, one_each, (best["mean"], best["low"], best["high"]), mean_interval(of_seeds))
 
 
 def words(setting: Mapping[str, Any]) -> str:

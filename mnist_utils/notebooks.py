@@ -208,8 +208,14 @@ def _out_of_range(given: dict[str, Any]) -> list[str]:
     return []
 
 
-def read_parameters(path: Path) -> dict[str, Any]:
+def read_parameters(path: Path, *, as_text: bool = False) -> dict[str, Any]:
     """Read parameters from a YAML file, ``name: value`` on each line, as papermill does.
+
+    Parameters
+    ----------
+    path : Path
+    as_text : bool
+        Leave each value, and each of a list, as the text that it is: YAML takes 1:5 for a number to the base of 60.
 
     Raises
     ------
@@ -221,7 +227,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader if as_text else yaml.SafeLoader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if content is None:

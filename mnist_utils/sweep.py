@@ -88,7 +88,9 @@ def parse(value: Any) -> list[Any] | Interval:
         Says what is allowed.
     """
     if isinstance(value, list):
-        return value
+        if not value:
+            raise ConfigError("given an empty list; allowed: at least one value")
+        return list(dict.fromkeys(str(one) for one in value))
     text = str(value).strip()
     if found := re.fullmatch(r"(log:)?(.+?)\.\.(.+)", text):
         with contextlib.suppress(ValueError):
@@ -98,13 +100,11 @@ def parse(value: Any) -> list[Any] | Interval:
         raise ConfigError(f"given {text}; allowed: low..high, or log:low..high with both above 0, low below high")
     if found := re.fullmatch(r"(-?\d+):(-?\d+)(?::(\d+))?", text):
         step = int(found[3] or 1)
-        values = range(int(found[1]), int(found[2]), step) if step else range(0)
-        if not 0 < len(values) <= _MOST:
-            raise ConfigError(
-                f"given {text}: that is {len(values):,} values; allowed: 1 to {_MOST:,} (0:5 is 0, 1, 2, 3, 4)"
-            )
-        return list(values)
-    return [part.strip() for part in text.split(",")]
+        n = -((int(found[1]) - int(found[2])) // step) if step else 0  # of Python's range, which may be too long to ask
+        if not 0 < n <= _MOST:
+            raise ConfigError(f"given {text}: that is {max(n, 0):,} values; allowed: 1 to {_MOST:,} (0:5 is 0, 1, 2, 3, 4)")
+        return [str(one) for one in range(int(found[1]), int(found[2]), step)]
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
 def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dict[str, Any]]:
@@ -144,6 +144,8 @@ def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dic
     total = math.prod(len(axis) for axis in axes.values() if not isinstance(axis, Interval)) * len(seeds or [0])
     if random is not None and random < 1:
         raise ConfigError(f"random: given {random}; allowed: from 1")
+    if random and random * len(seeds or [0]) > _MOST:
+        raise ConfigError(f"{random * len(seeds or [0]):,} points; allowed: up to {_MOST:,}")
     if random is None or (not intervals and random * len(seeds or [0]) >= total):
         if total > _MOST:
             raise ConfigError(f"{total:,} points; allowed: up to {_MOST:,}. Draw some of them (--random N)")
@@ -156,13 +158,15 @@ def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dic
 def _drawn(axes: dict[str, list[Any] | Interval], n: int) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     chosen: dict[str, dict[str, Any]] = {}
-    while len(chosen) < n:  # `settings` saw to it that there are as many
+    for _ in range(1000 + 100 * n):
         one = {
             name: axis.draw(random) if isinstance(axis, Interval) else axis[random.integers(len(axis))]
             for name, axis in axes.items()
         }
         chosen.setdefault(repr(one), one)
-    return list(chosen.values())
+        if len(chosen) == n:
+            return list(chosen.values())
+    raise ConfigError(f"random: given {n}; the values that were given make no more than about {len(chosen)} settings")
 
 
 def points(
@@ -205,6 +209,15 @@ def points(
     for name in dict.fromkeys(config.dataset for _, config in configs):
         dataset = load_dataset(name, data_dir=data_dir)
         found[name], notes[dataset.note] = (dataset.name, dataset.sha256), None
+    for field, values in (
+        ("dataset", {name for name, _ in found.values()}),
+        ("validation_fraction", {f"{config.validation_fraction:g}" for _, config in configs}),
+    ):
+        if len(values) > 1:
+            raise ConfigError(
+                f"{field}: given {', '.join(sorted(values))}; allowed: one in a sweep, as accuracies on different images do "
+                "not compare. Sweep each by itself"
+            )
     made = {}
     for one, config in configs:
         dataset_name, sha256 = found[config.dataset]
@@ -288,7 +301,9 @@ def read(folder: Path, points: Iterable[Point]) -> dict[str, Run]:
     """Read the runs of those points that were tried, whole or not, by the point's key."""
     found = {}
     for point in points:
-        with contextlib.suppress(RunError):  # not tried yet, or damaged, which is as good as that
+        if not (folder / POINTS / point.key).is_dir():
+            continue
+        with contextlib.suppress(RunError):  # damaged, which is as good as not tried
             found[point.key] = runs.read(point.key, folder / POINTS)
     return found
 
@@ -315,15 +330,16 @@ def select(which: str, results: Path) -> list[Run]:
         If a name matches nothing.
     """
     sweeps = sorted((results / SWEEPS).glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
-    if not which and sweeps:
-        return select(sweeps[-1].parent.name, results)
+    for definition in sweeps[::-1] if not which else ():
+        if done := [run for run in runs.list_runs(definition.parent / POINTS) if is_done(run)]:
+            return done
     if not which:
         whole = [run for run in runs.list_runs(results) if run.metrics]
         return [run for run in whole if run.config["dataset"]["name"] == whole[0].config["dataset"]["name"]]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):
         place = results / SWEEPS / name / POINTS if name else results / "-"
-        several = runs.list_runs(place) if place.is_dir() else []
+        several = [run for run in runs.list_runs(place) if is_done(run)] if place.is_dir() else []
         several = several or [run for run in runs.list_runs(results) if fnmatch.fnmatchcase(run.name, name)]
         if not several:
             raise RunError(f"no run or sweep {name!r} in {results}; mnist runs lists the runs")

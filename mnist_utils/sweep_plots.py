@@ -106,13 +106,17 @@ def effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> A
         places = np.arange(len(table), dtype=float)
         ax.set_xticks(places, [_label(value) for value in table.index], rotation=0 if len(table) < 6 else 45)
         ax.set_xlim(-0.5, len(table) - 0.5)
-    half = (table["high"] - table["mean"]).fillna(0)
-    ax.errorbar(places, table["mean"], yerr=half, fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
+    ax.errorbar(places, table["mean"], yerr=_ends(table), fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(axis="y", alpha=0.3)
     sns.despine(ax=ax)
     ax.set(xlabel=str(table.index.name).replace("_", " "), ylabel="validation accuracy", title=title)
     return ax
+
+
+def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Return how far the interval reaches below and above the mean, shape (2, n); the two differ where 1 cuts it off."""
+    return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
 
 
 def _label(value: Any) -> str:
@@ -211,8 +215,7 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
     ax = ax or plt.subplots(figsize=(7.5, 4.5), layout="constrained")[1]
     ordered = table.sort_values(["seconds", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
-    half = (table["high"] - table["mean"]).fillna(0)
-    ax.errorbar(table["seconds"], table["mean"], yerr=half, fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3)
+    ax.errorbar(table["seconds"], table["mean"], yerr=_ends(table), fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3)
     ax.plot(front["seconds"], front["mean"], "o-", color=DATA, label="no other is both faster and better")
     for i, (_, row) in enumerate(front.tail(6).iterrows()):
         text = ", ".join(_label(row[name]) for name in names)

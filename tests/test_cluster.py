@@ -7,7 +7,8 @@ from typing import Any
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, Future
+from distributed.comm import CommClosedError
 
 from mnist_utils import cluster, runs, sweep
 from mnist_utils.sweep import Point, SweepError
@@ -119,3 +120,36 @@ def test_a_map_keeps_the_order_and_uses_other_processes() -> None:
 
 def _pid(_: int) -> int:
     return os.getpid()
+
+
+def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = points()
+
+    def gone(_: Future[Any], **__: Any) -> None:
+        raise CommClosedError
+
+    monkeypatch.setattr(Future, "result", gone)
+    monkeypatch.setattr(cluster, "compute", _nothing)
+    with pytest.raises(SweepError, match="the scheduler went away"):
+        cluster.run(client, [one], tmp_path, progress=False)
+    assert sweep.left(tmp_path, [one]) == [one]
+
+
+def _nothing(*_: Any) -> cluster.Outcome:
+    return cluster.Outcome(b"", "", "")
+
+
+def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("seed: 1:5\nconv_dropout: [0, 0.25]\ndataset: digits\n")
+    asked: dict[str, Any] = {}
+
+    def points(given: dict[str, Any], **_: Any) -> None:
+        asked.update(given)
+        raise SweepError("seen")
+
+    monkeypatch.setattr(sweep, "points", points)
+    assert mnist("sweep", "-f", str(file))[0] == 1
+    assert asked == {"seed": "1:5", "conv_dropout": ["0", "0.25"], "dataset": "digits"}  # YAML's own 1:5 is 65

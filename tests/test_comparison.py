@@ -86,6 +86,19 @@ def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
     assert comparison.settings(comparison.table(shifted))["p_value"].isna().all()
 
 
+def test_differences_that_agree_but_for_the_last_digit_prove_nothing() -> None:
+    right = {64: (140, 142), 256: (138, 140)}  # of 144: two fewer in both seeds, which floats write in two ways
+    found = [fake(f"{b}{s}", n / 144, batch_size=b, seed=s) for b, ns in right.items() for s, n in enumerate(ns)]
+    assert comparison.settings(comparison.table(found))["p_value"].isna().all()
+
+
+def test_a_seed_that_was_trained_twice_counts_once() -> None:
+    found = [fake("a", 0.9, test=0.8), fake("b", 0.9, test=0.9), fake("c", 0.9, test=0.7, seed=1)]
+    chosen = comparison.choose(found, comparison.table(found))
+    assert chosen.runs == ("a", "c")
+    assert chosen.test[0] == pytest.approx((0.85 + 0.7) / 2)
+
+
 def test_seeds_alone_are_one_setting() -> None:
     found = comparison.settings(comparison.table([fake("a", 0.9), fake("b", 0.8, seed=1)]))
     assert found[["seeds", "mean"]].values.tolist() == [[2, pytest.approx(0.85)]]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mnist_utils import ConfigError, runs, sweep
+from mnist_utils.data import load_dataset
 from mnist_utils.runs import RunError
 from tests.fake_runs import fake, write
 
@@ -18,9 +20,10 @@ from tests.fake_runs import fake, write
         ("0,0.25, 0.5", ["0", "0.25", "0.5"]),
         ("fast", ["fast"]),
         (3, ["3"]),
-        ([1, 2.5], [1, 2.5]),
-        ("0:5", [0, 1, 2, 3, 4]),
-        ("2:9:3", [2, 5, 8]),
+        ([1, 2.5, "1"], ["1", "2.5"]),
+        ("64, 64,128", ["64", "128"]),
+        ("0:5", ["0", "1", "2", "3", "4"]),
+        ("2:9:3", ["2", "5", "8"]),
         ("0.1..0.5", sweep.Interval(0.1, 0.5, log=False)),
         ("log:1e-3..0.1", sweep.Interval(0.001, 0.1, log=True)),
     ],
@@ -29,7 +32,7 @@ def test_values_are_read(given: Any, values: Any) -> None:
     assert sweep.parse(given) == values
 
 
-@pytest.mark.parametrize("given", ["5:5", "5:2", "0:9:0", "0:10000000"])
+@pytest.mark.parametrize("given", ["5:5", "5:2", "0:9:0", "0:10000000", "0:99999999999999999999"])
 def test_a_range_without_end_or_content_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match=r"allowed: 1 to 100,000 \(0:5 is"):
         sweep.parse(given)
@@ -45,9 +48,9 @@ def test_a_grid_is_every_combination_with_the_seeds_innermost() -> None:
     found = sweep.settings({"seed": "0:2", "batch_size": "64,256", "conv_dropout": "0,0.5"})
     assert len(found) == 8
     assert found[:3] == [
-        {"batch_size": "64", "conv_dropout": "0", "seed": 0},
-        {"batch_size": "64", "conv_dropout": "0", "seed": 1},
-        {"batch_size": "64", "conv_dropout": "0.5", "seed": 0},
+        {"batch_size": "64", "conv_dropout": "0", "seed": "0"},
+        {"batch_size": "64", "conv_dropout": "0", "seed": "1"},
+        {"batch_size": "64", "conv_dropout": "0.5", "seed": "0"},
     ]
 
 
@@ -56,7 +59,7 @@ def test_a_random_draw_is_distinct_the_same_again_and_takes_every_seed() -> None
     found = sweep.settings(given, random=20)
     assert found == sweep.settings(given, random=20)
     assert len(found) == 60
-    drawn = [one for one in found if one["seed"] == 0]
+    drawn = [one for one in found if one["seed"] == "0"]
     rates = sorted(one["learning_rate"] for one in drawn)
     assert len({repr(one) for one in drawn}) == 20
     assert 0.001 <= rates[0] < 0.005 < 0.02 < rates[-1] <= 0.1  # evenly in the logarithm: half lie below 0.01
@@ -76,6 +79,13 @@ def test_a_random_draw_of_few_combinations_takes_them_all() -> None:
         ({"batch_size": "64"}, 0, "random: given 0; allowed: from 1"),
         ({"batch_size": "1:1000", "seed": "0:1000"}, None, "999,000 points; allowed: up to 100,000"),
         ({"seed": "3:1"}, None, "seed: given 3:1"),
+        ({"batch_size": []}, None, "batch_size: given an empty list"),
+        (
+            {"conv_dropout": "0.1..0.1001"},
+            5,
+            "random: given 5; the values that were given make no more than about 2 settings",
+        ),
+        ({"learning_rate": "0.1..0.2", "seed": "0:10"}, 50_000, "500,000 points; allowed: up to 100,000"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(given: dict[str, Any], random: int | None, words: str) -> None:
@@ -105,6 +115,17 @@ def test_points_are_known_by_what_they_do() -> None:
     assert sweep.name_of(points) == sweep.name_of(again)
     assert sweep.name_of(points).startswith("batch_size-")
     assert sweep.name_of(points) != sweep.name_of(points[:2])
+
+
+@pytest.mark.parametrize("given", [{"dataset": "digits,fashion_mnist"}, {"validation_fraction": "0.1,0.2"}])
+def test_what_cannot_be_compared_in_the_end_is_refused_before(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = load_dataset("digits")
+    monkeypatch.setattr(sweep, "load_dataset", lambda name, **_: replace(digits, name=name))
+    (field,) = given
+    with pytest.raises(ConfigError, match=f"{field}: given .*; allowed: one in a sweep"):
+        sweep.points({"dataset": "digits"} | given)
 
 
 def test_auto_is_settled_once_for_all_points() -> None:
@@ -212,6 +233,10 @@ def test_runs_are_selected_by_sweep_name_and_pattern(tmp_path: Path) -> None:
     assert names("") == ["of-mnist"]  # one data set, MNIST first
     assert sweep.select("", tmp_path / "nothing") == []
     (tmp_path / sweep.SWEEPS / "mine" / "sweep.json").write_text("{}")
+    assert names("") == ["deadbeef"]
+    begun = sweep.new_folder("newer", tmp_path)  # of which nothing is done yet
+    sweep.begin(begun, {}, None, [])
+    sweep.keep(begun, "failed", b"", "no data")
     assert names("") == ["deadbeef"]
     for missing in "nowhere", "other,", "[":
         with pytest.raises(RunError, match="no run or sweep"):
