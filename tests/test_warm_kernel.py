@@ -9,6 +9,7 @@ from typing import Any
 
 import nbclient
 import pytest
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -21,8 +22,10 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kernels are copied w
 @pytest.fixture(autouse=True)
 def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", warm_kernel.NAME)
+    KernelProvisionerFactory.clear_instance()  # which reads the name once in a process, and other tests start kernels too
     with kernels_of_this_environment():
         yield
+    KernelProvisionerFactory.clear_instance()
 
 
 @pytest.fixture(scope="module", autouse=True)
