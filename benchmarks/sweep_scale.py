@@ -1,15 +1,14 @@
 """What a sweep costs beside the training that it is for, and what a second worker brings.
 
-python -m benchmarks.sweep_scale [--points 8] [--tiny 1000] [--write]
+python -m benchmarks.sweep_scale [--points 4] [--repeats 5] [--tiny 1000] [--write]
 
-Three tables: seconds a point with one and two workers, each of one thread; a point's seconds beside those of training and
-recording the same network in a process that is warm; and many points that do nothing, for the scheduler's own share and
-the client's memory. Takes about ten minutes on two cores. Needs real MNIST (MNIST_DATA_DIR).
+Three measurements: points in the same time with one and two workers, each of one thread; a point's seconds beside those
+of training and recording the same network in a process that is warm; and many points that do nothing, for the scheduler's
+own share and the client's memory. Takes about ten minutes on two cores. Needs real MNIST (MNIST_DATA_DIR).
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import psutil
+from distributed import Client
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils import cluster, runs, sweep
@@ -30,20 +30,36 @@ GIVEN = {"dataset": "mnist", "model": "fast", "precision": "float32"}
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--points", type=int, default=8)
+    parser.add_argument("--points", type=int, default=4, help="in a turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--tiny", type=int, default=1000)
     options = parser.parse_args()
-    report = _measure(options.points, options.tiny)
+    report = _measure(options.points, options.repeats, options.tiny)
     publish("python -m benchmarks.sweep_scale --write", report, keep=options.write)
 
 
-def _measure(points: int, tiny: int) -> str:
+def _measure(points: int, repeats: int, tiny: int) -> str:
     machine = where()
-    lines = [f"{machine} `fast`, one epoch of MNIST a point, {points} points.", ""]
-    lines += ["| workers, of one thread each | seconds | seconds a point | times one worker |", "|---:|---:|---:|---:|"]
-    times = {workers: _sweep(points, workers) for workers in (1, 2)}
-    for workers, seconds in times.items():
-        lines.append(f"| {workers} | {seconds:.1f} | {seconds / points:.1f} | {times[1] / seconds:.2f} |")
+    memory = _tiny(tiny)
+    rounds = _throughput(points, repeats)
+    ratios = [one[0] / two[0] for one, two in rounds]
+    lines = [
+        f"{machine} `fast`, one epoch of MNIST a point. {points} points with one worker, then {points} with two, {repeats} "
+        "times in turns, as the machine's speed changes; each worker has one thread and had points before.",
+        "",
+        "| workers | seconds of each turn | points an hour, median | of training alone, seconds a point, median |",
+        "|---:|---|---:|---:|",
+    ]
+    for workers, turns in enumerate(zip(*rounds, strict=True), start=1):
+        seconds = [turn[0] for turn in turns]
+        training = np.median([turn[1] for turn in turns])
+        hour = 3600 * points / np.median(seconds)
+        lines.append(f"| {workers} | {', '.join(f'{one:.0f}' for one in seconds)} | {hour:.0f} | {training:.1f} |")
+    lines += [
+        "",
+        f"Two workers do **{np.median(ratios):.2f} times** as many points in the same time as one (median of "
+        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}).",
+    ]
     bare, point = _overhead()
     lines += [
         "",
@@ -52,7 +68,7 @@ def _measure(points: int, tiny: int) -> str:
         f"one before: {np.median(bare):.1f} s ({', '.join(f'{seconds:.1f}' for seconds in bare)}). Overhead: "
         f"**{np.median(point) - np.median(bare):.1f} s a point**, of which the notebook draws, tabulates and compiles anew.",
     ]
-    seconds, begin, end = _tiny(tiny)
+    seconds, begin, end = memory
     lines += [
         "",
         f"{tiny:,} points that do nothing, one worker: {1000 * seconds / tiny:.0f} ms a point, writing its folder included; "
@@ -61,18 +77,24 @@ def _measure(points: int, tiny: int) -> str:
     return "\n".join(lines)
 
 
-def _sweep(points: int, workers: int) -> float:
-    """Time a sweep from the first point's begin to the last one's end, every worker warm."""
+def _throughput(points: int, repeats: int) -> list[list[tuple[float, float]]]:
+    """Time sweeps with one and with two workers in turns: seconds of each, and of training alone in its points."""
+    with tempfile.TemporaryDirectory() as folder, cluster.local(1, threads=1) as one, cluster.local(2, threads=1) as two:
+        for client in one, two:
+            warm, _ = sweep.points(GIVEN | {"train_limit": 200, "seed": "0:4"})
+            cluster.run(client, warm, Path(tempfile.mkdtemp(dir=folder)), progress=False)
+        return [[_sweep(client, points, tempfile.mkdtemp(dir=folder)) for client in (one, two)] for _ in range(repeats)]
+
+
+def _sweep(client: Client, points: int, folder: str) -> tuple[float, float]:
     measured, _ = sweep.points(GIVEN | {"seed": f"0:{points}"})
-    warm, _ = sweep.points(GIVEN | {"train_limit": 200, "seed": f"0:{4 * workers}"})
-    with tempfile.TemporaryDirectory() as folder, cluster.local(workers, threads=1) as client:
-        cluster.run(client, warm, Path(folder), progress=False)
-        start = time.perf_counter()
-        cluster.run(client, measured, Path(folder), progress=False)
-        seconds = time.perf_counter() - start
-        assert not sweep.left(Path(folder), measured)
-    print(f"{workers} workers: {seconds:.1f} s", flush=True)
-    return seconds
+    start = time.perf_counter()
+    cluster.run(client, measured, Path(folder), progress=False)
+    seconds = time.perf_counter() - start
+    found = sweep.whole(sweep.read(Path(folder), measured))
+    assert len(found) == points
+    print(f"{points} points, {len(client.ncores())} workers: {seconds:.1f} s", flush=True)
+    return seconds, float(np.mean([run.metrics["seconds"]["training"] for run in found]))
 
 
 def _overhead(repeats: int = 5) -> tuple[list[float], list[float]]:
@@ -98,7 +120,7 @@ def nothing(*_: Any) -> Outcome:
         Path(folder, "metrics.json").write_text('{"validation": {"accuracy": 0.5}, "test": {}, "seconds": {"training": 0}}')
         Path(folder, "config.json").write_text('{"config": {}, "dataset": {"name": "digits", "sha256": ""}}')
         Path(folder, "model.keras").write_bytes(bytes(1_700_000))
-        return Outcome(sweep.pack(Path(folder)), "", str(os.getpid()))
+        return Outcome(sweep.pack(Path(folder)), "")
 
 
 def _tiny(n: int) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ import pandas as pd
 from mnist_utils import MnistError, training
 from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.data import Dataset, Images, Labels, load_dataset
+from mnist_utils.evaluation import SAME
 from mnist_utils.progress import shown
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
@@ -269,7 +270,7 @@ def compare(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, 
     values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
     effects = np.log(values_b / values_a) if ratio else values_b - values_a
     low = high = mean = float(effects.mean())
-    if np.ptp(effects) > 1e-9:  # else the t statistic divides by zero, or by a float's last digits
+    if np.ptp(effects) > SAME:  # else the t statistic divides by zero, or by a float's last digits
         interval = ttest_1samp(effects, 0).confidence_interval(0.95)
         low, high = float(interval.low), float(interval.high)
     if ratio:

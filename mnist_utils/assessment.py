@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mnist_utils.robustness import Robustness
 
 ROBUSTNESS = "robustness.json"
+ROBUSTNESS_FIGURE = "figures/robustness.png"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def write_robustness(run: runs.Run, found: Robustness) -> list[Path]:
 
     if not os.access(run.path, os.W_OK):
         raise runs.RunError(f"{run.path} cannot be written, so nothing was kept there")
-    written = [run.path / ROBUSTNESS, run.path / "figures" / "robustness.png"]
+    written = [run.path / ROBUSTNESS, run.path / ROBUSTNESS_FIGURE]
     atomic.write_text(written[0], json.dumps(as_json(found), indent=2))
     figure = plots.robustness(found, title=robustness_title(run, found), figure=Figure())
     written[1].parent.mkdir(exist_ok=True)

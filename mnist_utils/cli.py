@@ -89,14 +89,7 @@ def data(
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.ENOENT,
-    errno.EEXIST,
+    getattr(errno, name) for name in ["EISDIR", "ENAMETOOLONG", "EACCES", "EPERM", "EROFS", "ENOTDIR", "ENOENT", "EEXIST"]
 }
 
 _PANELS = {
@@ -355,7 +348,10 @@ def sweep(
     from mnist_utils import sweep as sweeps
 
     given = notebooks.read_parameters(parameters_file, as_text=True) if parameters_file else {}
-    given |= dict(parameter or [])
+    for one, values in parameter or []:
+        if [field for field, _ in parameter or []].count(one) > 1:
+            raise ConfigError(f"{one}: given twice; allowed: once, with all its values: -p {one} A,B")
+        given[one] = values
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
     points, note = sweeps.points(given, random=random, data_dir=data_dir)
@@ -363,12 +359,15 @@ def sweep(
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     if note:
         console.print(f"note: {note}", style="yellow")
-    left = 0
+
+    def so_far() -> str:
+        return f"{len(points) - len(sweeps.left(folder, points))} of {len(points)} points are done"
+
     try:
-        with runs.alone(folder, folder.name):
+        with runs.alone(folder, folder.name, kind="sweep", option="name"):
             sweeps.begin(folder, given, random, points)
             left = len(sweeps.left(folder, points))
-            console.print(f"{len(points)} points, {left} of them to be done, into {folder}")
+            console.print(f"{len(points)} point{'s' * (len(points) > 1)}, {left} of them to be done, into {folder}")
             if left:
                 with console.status("starting the workers"):
                     stack = contextlib.ExitStack()
@@ -376,33 +375,32 @@ def sweep(
                         cluster.remote(scheduler) if scheduler else cluster.local(min(workers, left))
                     )
                 with stack:
-                    if scheduler and not client.scheduler_info()["workers"]:
+                    if scheduler and not cluster.has_workers(client):
                         console.print(f"waiting for workers; start some: dask worker {scheduler} --nthreads 1")
                     where = None if scheduler else data_dir and data_dir.absolute()
                     cluster.run(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
-            table = sweeps.write_table(folder, points)
-            page = _sweep_report(folder, points)
+            found = sweeps.read(folder, points)
+            table = sweeps.write_table(folder, points, found)
+            page = _sweep_report(folder, points, found)
     except KeyboardInterrupt:
-        left = len(sweeps.left(folder, points))
-        _fail(f"stopped: {len(points) - left} of {len(points)} points are done. To go on, give the same command.", 130)
+        _fail(f"stopped: {so_far()}. To go on, give the same command.", 130)
     except sweeps.SweepError as error:
-        left = len(sweeps.left(folder, points))
-        _fail(f"{error}. {len(points) - left} of {len(points)} points are done; to go on, give the same command.", 1)
+        _fail(f"{error}. {so_far()}; to go on, give the same command.", 1)
     if as_json:
         print(table.reset_index().to_json(orient="records"))
     else:
-        _print_sweep(folder, points, page)
+        _print_sweep(folder, points, found, page)
     if (table["state"] != "done").any():
         raise typer.Exit(1)
 
 
-def _sweep_report(folder: Path, points: list[Point]) -> Path:
+def _sweep_report(folder: Path, points: list[Point], found: dict[str, Run]) -> Path:
     from mnist_utils import sweep_report
 
-    return sweep_report.write(folder, points)
+    return sweep_report.write(folder, points, found)
 
 
-def _print_sweep(folder: Path, points: list[Point], page: Path) -> None:
+def _print_sweep(folder: Path, points: list[Point], found: dict[str, Run], page: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -410,22 +408,23 @@ def _print_sweep(folder: Path, points: list[Point], page: Path) -> None:
     from mnist_utils import comparison
     from mnist_utils import sweep as sweeps
 
-    found = sweeps.read(folder, points)
-    done = [run for run in found.values() if sweeps.is_done(run)]
-    if done:
+    if done := sweeps.whole(found):
         trials = comparison.table(done)
         settings, chosen = comparison.settings(trials), comparison.choose(done, trials)
         table = Table(box=SIMPLE_HEAD)
         words = comparison.in_words(settings)
         for column in words.columns:
             numbers = column not in comparison.parameters(trials)
-            table.add_column(column.replace("_", " "), justify="right" if numbers else "left")
+            table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
         for row in words.head(_MOST_SETTINGS).itertuples(index=False):
             table.add_row(*(str(value) for value in row))
-        Console().print(table)
+        screen = Console()
+        Console(width=screen.width if screen.is_terminal else 120).print(table)
         if len(settings) > _MOST_SETTINGS:
             print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
-        luck = f"by validation; first of {len(settings)}, so flattered by luck"
+        ranked = comparison.ranked(settings)
+        luck = "by validation" + (f"; first of {ranked}, so flattered by luck" if ranked > 1 else "")
+        luck += f"; {len(settings) - ranked} with fewer seeds not ranked" if ranked < len(settings) else ""
         print(f"{'chosen':19}  {comparison.words(chosen.setting)} ({luck})")
         seeds = f"{len(chosen.runs)} seed{'s' if len(chosen.runs) > 1 else ''}"
         print(f"{'its test accuracy':19}  {comparison.share(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
@@ -613,7 +612,7 @@ def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None
         print(json.dumps({"run": run.name} | assessment.as_json(found)))
     else:
         _print_robustness(run, found)
-    for path in assessment.write_robustness(run, found):
+    for path in (*assessment.write_robustness(run, found), _report(run.path)):
         print(f"written: {path}", file=sys.stderr)
 
 

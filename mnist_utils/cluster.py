@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mnist_utils import MnistError, comparison, notebooks, runs, sweep, warm_kernel
+from mnist_utils import MnistError, notebooks, runs, sweep, warm_kernel
+from mnist_utils.data import load_dataset
 from mnist_utils.progress import shown
 from mnist_utils.sweep import Point, SweepError, pack
 
@@ -39,13 +43,10 @@ class Outcome:
         The run's folder, see `sweep.pack`; where the point failed, as far as it came. Empty where nothing came back.
     error : str
         Why it failed; empty where it did not.
-    worker : str
-        Host and process that computed it.
     """
 
     packed: bytes
     error: str
-    worker: str
 
 
 # --- on a worker ------------------------------------------------------------------------------------------
@@ -65,20 +66,27 @@ def compute(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
     sha256 : str
         Of the data set that is meant: a worker that finds another one must not train on it.
     """
-    worker = f"{socket.gethostname()}-{os.getpid()}"
     if sys.platform == "linux":  # macOS's own libraries do not bear to be copied
         os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = warm_kernel.NAME
     with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
         folder, error = Path(results, key), ""
         try:
+            data = parameters["dataset"], parameters.get("data_dir")
+            if _sha256(*data) != sha256:
+                _sha256.cache_clear()  # somebody may mend it while this worker lives
+                where = f"{socket.gethostname()} has a {data[0]} of SHA-256 {_sha256(*data)[:12]}..."
+                raise SweepError(f"the worker on {where}, not {sha256[:12]}...")
             steps = notebooks.settle(notebooks.choose(notebooks.TRAINS), parameters)
             notebooks.run(steps, key, Path(results), Console(quiet=True))
-            facts = runs.read(key, Path(results)).config["dataset"]
-            if facts["sha256"] != sha256:
-                error = f"the worker has a {facts['name']} of SHA-256 {facts['sha256'][:12]}..., not {sha256[:12]}..."
         except MnistError as problem:
             error = str(problem).splitlines()[0]
-        return Outcome(pack(folder) if folder.is_dir() else b"", error, worker)
+        return Outcome(pack(folder) if folder.is_dir() else b"", error)
+
+
+@functools.cache
+def _sha256(dataset: str, data_dir: str | None) -> str:
+    """Tell which data set this worker has; reading it takes half a second, and points are many."""
+    return load_dataset(dataset, data_dir=data_dir).sha256
 
 
 # --- on the client ----------------------------------------------------------------------------------------
@@ -102,6 +110,10 @@ def local(workers: int, *, threads: int | None = None) -> Iterator[Client]:
         "distributed.nanny.pre-spawn-environ": environment,  # its default would win over LocalCluster(env=...)
         "distributed.scheduler.http.routes": [],  # pages that tell whoever asks
         "distributed.worker.http.routes": [],
+        # What Dask looks at many times a second, in every process, took a tenth of two cores from the training.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
     }
     with (
         dask.config.set(settings),
@@ -152,19 +164,56 @@ def remote(address: str) -> Iterator[Client]:
     Raises
     ------
     SweepError
-        If none answers there, or it has no worker.
+        If none answers there.
     """
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=_FIRST_ANSWER)
-    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
-        raise SweepError(
-            f"scheduler: given {address}; no scheduler answers there ({_why(error)}). "
-            "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
-        ) from None
+    client = _connected(address)  # which imports Dask, whose loggers are there from then on
     with _quiet(), client:
         yield client
+
+
+def _connected(address: str) -> Client:
+    from distributed import Client
+
+    came: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            came.put(Client(address, timeout=_FIRST_ANSWER))
+        except Exception as error:
+            came.put(error)
+
+    # In a thread, as Dask waits for ever where something else than a scheduler answers, a web server for instance.
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        found = came.get(timeout=_FIRST_ANSWER + 5)
+    except queue.Empty:
+        found = OSError("no answer came that Dask understands")
+    if not isinstance(found, Exception):
+        return found
+    if not isinstance(found, (OSError, ValueError, TypeError, ImportError, MemoryError)):
+        raise found
+    if isinstance(found, TypeError) and "ssl_context" in str(found):
+        raise SweepError(
+            f"scheduler: given {address}; tls needs certificates: name their files in Dask's settings, distributed.comm.tls"
+        )
+    raise SweepError(
+        f"scheduler: given {address}; no scheduler answers there ({_why(found)}). "
+        "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
+    )
+
+
+def has_workers(client: Client) -> bool:
+    """Say whether the scheduler has somebody to give work to.
+
+    Raises
+    ------
+    SweepError
+        If it went away.
+    """
+    try:
+        return bool(client.ncores())
+    except OSError:
+        raise SweepError("the scheduler went away") from None
 
 
 @contextlib.contextmanager
@@ -218,7 +267,8 @@ def compute_all(
         tries[point.key] += 1
         parameters = {name: value for name, value in point.config.model_dump().items() if value is not None}
         parameters |= {"data_dir": str(data_dir)} if data_dir else {}
-        key = f"{point.key}-{tries[point.key]}-{command}"
+        # One first word for all: Dask then knows how long they take, and gives each to the worker that is free first.
+        key = f"point-{point.key}-{tries[point.key]}-{command}"
         future = client.submit(compute, point.key, parameters, point.sha256, key=key, pure=False)
         waiting[future.key] = point
         return future
@@ -230,11 +280,11 @@ def compute_all(
         point = waiting.pop(future.key)
         failed = future.status == "error"  # of the worker, not of the training, which `compute` tells of
         try:
-            outcome = Outcome(b"", _why(future.exception()), "") if failed else future.result()
+            outcome = Outcome(b"", _why(future.exception())) if failed else future.result()
         except (CancelledError, OSError):  # the scheduler died while the run was on its way
             raise SweepError("the scheduler went away") from None
         except KilledWorker as error:  # it died with the run, and so did those that tried again
-            outcome = Outcome(b"", _why(error), "")
+            outcome = Outcome(b"", _why(error))
         again = bool(outcome.error) and tries[point.key] <= retries
         if again:
             coming.add(submit(point))
@@ -278,16 +328,15 @@ def run(
     OSError
         If a run cannot be written; those before it are kept.
     """
-    found = sweep.read(folder, points)
+    found, names = sweep.read(folder, points), sweep.varied(points)
     todo = [point for point in points if not sweep.is_done(found.get(point.key))]
-    names = comparison.varied([point.config.model_dump() for point in points])
     done = len(points) - len(todo)
-    best = max((run.metrics["validation"]["accuracy"] for run in found.values() if sweep.is_done(run)), default=0.0)
+    best = max((run.metrics["validation"]["accuracy"] for run in sweep.whole(found)), default=0.0)
     with shown(len(points), done, enabled=progress) as show:
         show(done, _so_far(done, len(points), best))
         for point, outcome, last in compute_all(client, todo, retries=retries, data_dir=data_dir):
             sweep.keep(folder, point.key, outcome.packed, outcome.error)
-            what = comparison.words({name: getattr(point.config, name) for name in names} | {"seed": point.config.seed})
+            what = sweep.words(point, names)
             if outcome.error:
                 line = f"{what}: {outcome.error}{'' if last else '; is tried again'}"
             else:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
 from mnist_utils.config import TrainConfig
-from mnist_utils.evaluation import holm
+from mnist_utils.evaluation import SAME, holm
 from mnist_utils.runs import Run, RunError
 
 SEED = "seed"
-SAME = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     # A network brings a recipe: epochs, say, that vary with it and not for themselves.
     brings = {name: {(config["model"], config["dataset"], config.get(name)) for config in configs} for name in names}
     of = {(config["model"], config["dataset"]) for config in configs}
-    own = ("model", "dataset", SEED)
-    return [name for name in names if name != SEED and (name in own or len(brings[name]) > len(of))]
+    return [name for name in names if name != SEED and (name in ("model", "dataset") or len(brings[name]) > len(of))]
 
 
 def table(found: Sequence[Run]) -> pd.DataFrame:
@@ -99,6 +97,8 @@ def parameters(trials: pd.DataFrame) -> list[str]:
 def settings(trials: pd.DataFrame) -> pd.DataFrame:
     """Take the seeds of each setting together, best mean validation accuracy first.
 
+    A setting that lacks seeds which others have comes after those: with fewer, its mean has more luck in it.
+
     Parameters
     ----------
     trials : DataFrame
@@ -109,7 +109,8 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         A row for each setting; columns: the parameters, seeds (how many), mean, low, high (95 % interval over seeds,
         Student's; NaN for one seed), seconds (mean), p_value (of the paired t test against the first row, on their common
-        seeds, corrected after Holm for all rows; NaN where there are fewer than two common seeds or no spread).
+        seeds, corrected after Holm for all rows; NaN where the row has fewer seeds than the first, fewer than two are
+        common, or there is no spread).
 
     Notes
     -----
@@ -124,7 +125,7 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
         found.append((by_seed, dict(zip(names, values, strict=True)) | {
             "seeds": len(by_seed), "mean": mean, "low": low, "high": high, "seconds": rows["seconds"].mean(),
         }))  # fmt: skip
-    found.sort(key=lambda one: -one[1]["mean"])
+    found.sort(key=lambda one: (-one[1]["seeds"], -one[1]["mean"]))
     result = pd.DataFrame([row for _, row in found])
     p_values = np.array([_p_value(found[0][0], by_seed) for by_seed, _ in found[1:]])
     told = ~np.isnan(p_values)
@@ -132,9 +133,14 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     return result.assign(p_value=[np.nan, *p_values])
 
 
+def ranked(found: pd.DataFrame) -> int:
+    """Count those of `settings` that have as many seeds as any: among them the first is chosen."""
+    return int((found["seeds"] == found["seeds"].max()).sum())
+
+
 def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
     differences = (best - other).dropna().to_numpy()
-    if len(differences) < 2 or np.ptp(differences) < SAME:
+    if len(other) < len(best) or len(differences) < 2 or np.ptp(differences) < SAME:
         return np.nan
     return float(ttest_1samp(differences, 0).pvalue)
 
@@ -205,7 +211,8 @@ def word(name: str, value: Any) -> str:
 def in_words(found: pd.DataFrame) -> pd.DataFrame:
     """Write `settings` for people: parameters, seeds, validation, 95 % interval, seconds, against the first."""
     names = list(found.columns[: found.columns.get_loc("seeds")])
-    verdicts = {True: "worse", False: "cannot tell"}
+    verdicts = ["worse" if p < 0.05 else "" if np.isnan(p) else "cannot tell" for p in found["p_value"]]
+    fewer = found["seeds"] < found["seeds"].max()
     return pd.DataFrame(
         {name: [word(name, value) for value in found[name]] for name in names}
         | {
@@ -216,7 +223,7 @@ def in_words(found: pd.DataFrame) -> pd.DataFrame:
                 for low, high in zip(found["low"], found["high"], strict=True)
             ],
             "seconds": [f"{seconds:.1f}" for seconds in found["seconds"]],
-            "against the first": ["" if np.isnan(p) else verdicts[p < 0.05] for p in found["p_value"]],
+            "against the first": ["lacks seeds" if no else verdict for no, verdict in zip(fewer, verdicts, strict=True)],
         }
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+SAME = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
 _CLASSES = np.arange(10)
 
 

@@ -90,7 +90,7 @@ def write(folder: Path) -> Path:
 
 
 def _robustness(folder: Path) -> dict[str, Any] | None:
-    """Read what `mnist evaluate --robustness` wrote, if it was called."""
+    """Read what `mnist evaluate --robustness` wrote, if it was called: the table, and the figure in base64."""
     path = folder / assessment.ROBUSTNESS
     if not path.is_file():
         return None
@@ -101,7 +101,8 @@ def _robustness(folder: Path) -> dict[str, Any] | None:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     except (ValueError, TypeError) as error:
         raise runs.RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
-    return content
+    figure = folder / assessment.ROBUSTNESS_FIGURE
+    return content | {"figure": base64.b64encode(figure.read_bytes()).decode() if figure.is_file() else ""}
 
 
 def environment() -> Environment:

@@ -311,8 +311,8 @@ def new_name(config: TrainConfig, results: Path) -> str:
     raise RunError(f"there are a thousand runs {stem} in {results}; give this one a name with --run")
 
 
-def new_folder(name: str, results: Path) -> Path:
-    """Make the folder of the run `name` in `results`, if it is not there yet.
+def new_folder(name: str, results: Path, *, option: str = "run") -> Path:
+    """Make the folder of the run `name` in `results`, if it is not there yet; the name was given as `option`.
 
     Raises
     ------
@@ -323,7 +323,7 @@ def new_folder(name: str, results: Path) -> Path:
     """
     if not re.fullmatch(r"\w[\w.+=-]{0,99}", name, re.ASCII):
         raise ConfigError(
-            f"run: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
+            f"{option}: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
         )
     (results / name).mkdir(parents=True, exist_ok=True)
     return results / name
@@ -348,8 +348,8 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
 
 
 @contextlib.contextmanager
-def alone(folder: Path, run: str) -> Iterator[None]:
-    """Keep other processes out of a folder of the run `run`.
+def alone(folder: Path, name: str, *, kind: str = "run", option: str = "run") -> Iterator[None]:
+    """Keep other processes out of a folder of the run `name`, or of another `kind`; the name was given as `option`.
 
     Raises
     ------
@@ -362,7 +362,8 @@ def alone(folder: Path, run: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise RunError(f"another process is working on run {run}; wait for it, or choose another name (--run)") from None
+        who = f"another process is working on {kind} {name}"
+        raise RunError(f"{who}; wait for it, or choose another name (--{option})") from None
     try:
         yield
     finally:

@@ -14,9 +14,9 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 SWEEPS = "sweeps"  # in the folder of all runs
 POINTS = "points"  # in a sweep's folder: its runs
+_DEFINITION = "sweep.json"  # in a sweep's folder: what was asked for
 _MOST = 100_000  # points
+_WHOLE = {name for name, field in TrainConfig.model_fields.items() if int in (field.annotation, *get_args(field.annotation))}
 
 
 class SweepError(MnistError):
@@ -39,17 +41,19 @@ class SweepError(MnistError):
 
 @dataclass(frozen=True)
 class Interval:
-    """Values to draw at random: from `low` to `high`, evenly, or evenly in their logarithm."""
+    """Values to draw at random: from `low` to `high`, evenly, or evenly in their logarithm; whole ones if need be."""
 
     low: float
     high: float
     log: bool
+    whole: bool = False
 
     def draw(self, random: np.random.Generator) -> float:
         """Draw a value, to four digits."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         value = random.uniform(low, high)
-        return float(f"{math.exp(value) if self.log else value:.4g}")
+        value = math.exp(value) if self.log else value
+        return round(value) if self.whole else float(f"{value:.4g}")
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,10 @@ def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dic
     axes: dict[str, list[Any] | Interval] = {}
     for name, value in given.items():
         try:
-            axes[name] = parse(value)
+            axis = parse(value)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
+        axes[name] = replace(axis, whole=name in _WHOLE) if isinstance(axis, Interval) else axis
     seeds = axes.pop("seed", None)
     if isinstance(seeds, Interval):
         raise ConfigError(f"seed: given {given['seed']}; allowed: a list (0,1,2) or a range (0:3)")
@@ -218,6 +223,11 @@ def points(
                 f"{field}: given {', '.join(sorted(values))}; allowed: one in a sweep, as accuracies on different images do "
                 "not compare. Sweep each by itself"
             )
+    limit = max((config.train_limit for _, config in configs if config.train_limit), default=None)
+    if limit:  # it says if it has fewer
+        load_dataset(
+            dataset.name, data_dir=data_dir, validation_fraction=configs[0][1].validation_fraction, train_limit=limit
+        )
     made = {}
     for one, config in configs:
         dataset_name, sha256 = found[config.dataset]
@@ -231,10 +241,20 @@ def _point(config: TrainConfig, sha256: str) -> Point:
     return Point(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
 
 
+def varied(points: list[Point]) -> list[str]:
+    """Name what the points vary in, see `comparison.varied`."""
+    return comparison.varied([point.config.model_dump() for point in points])
+
+
+def words(point: Point, names: list[str]) -> str:
+    """Write a point of a sweep that varies `names` as ``batch_size 64, seed 3``."""
+    return comparison.words({name: getattr(point.config, name) for name in (*names, comparison.SEED)})
+
+
 def name_of(points: list[Point]) -> str:
     """Name a sweep after what it varies and all its points, so that the same command finds it again."""
     digest = hashlib.sha256(" ".join(sorted(point.key for point in points)).encode()).hexdigest()[:8]
-    return "-".join([*comparison.varied([point.config.model_dump() for point in points]), digest])[-100:].lstrip("-_.")
+    return "-".join([*varied(points), digest])[-100:].lstrip("-_.")
 
 
 # --- the folder -------------------------------------------------------------------------------------------
@@ -270,6 +290,10 @@ def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
         If it cannot be written; what was there is untouched.
     """
     place = folder / POINTS / key
+    if place.exists() and not packed:  # the try before tells more: it has a notebook
+        (place / runs.NOTEBOOKS).mkdir(exist_ok=True)
+        runs.mark(place / runs.NOTEBOOKS, error)
+        return
     beside = place.with_name(f".writing-{os.getpid()}-{key}")
     try:
         beside.mkdir(parents=True)
@@ -313,6 +337,11 @@ def is_done(run: Run | None) -> bool:
     return run is not None and not run.incomplete and bool(run.metrics)
 
 
+def whole(found: Mapping[str, Run]) -> list[Run]:
+    """List those of `read` that came to their end."""
+    return [run for run in found.values() if is_done(run)]
+
+
 def select(which: str, results: Path) -> list[Run]:
     """Read the runs to compare: those that were trained and tested.
 
@@ -329,17 +358,17 @@ def select(which: str, results: Path) -> list[Run]:
     RunError
         If a name matches nothing.
     """
-    sweeps = sorted((results / SWEEPS).glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    sweeps = sorted((results / SWEEPS).glob(f"*/{_DEFINITION}"), key=lambda path: path.stat().st_mtime)
     for definition in sweeps[::-1] if not which else ():
-        if done := [run for run in runs.list_runs(definition.parent / POINTS) if is_done(run)]:
+        if done := _of_sweep(definition):
             return done
     if not which:
-        whole = [run for run in runs.list_runs(results) if run.metrics]
-        return [run for run in whole if run.config["dataset"]["name"] == whole[0].config["dataset"]["name"]]
+        trained = [run for run in runs.list_runs(results) if run.metrics]
+        return [run for run in trained if run.config["dataset"]["name"] == trained[0].config["dataset"]["name"]]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):
-        place = results / SWEEPS / name / POINTS if name else results / "-"
-        several = [run for run in runs.list_runs(place) if is_done(run)] if place.is_dir() else []
+        definition = results / SWEEPS / (name or "-") / _DEFINITION
+        several = _of_sweep(definition) if definition.is_file() else []
         several = several or [run for run in runs.list_runs(results) if fnmatch.fnmatchcase(run.name, name)]
         if not several:
             raise RunError(f"no run or sweep {name!r} in {results}; mnist runs lists the runs")
@@ -347,8 +376,25 @@ def select(which: str, results: Path) -> list[Run]:
     return list(found.values())
 
 
-def write_table(folder: Path, points: list[Point]) -> pd.DataFrame:
+def _of_sweep(definition: Path) -> list[Run]:
+    """Read the runs of a sweep's points that are done; its folder may hold those of other commands of the same name."""
+    try:
+        keys = json.loads(definition.read_text(encoding="utf-8"))["points"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{definition} is damaged ({error!r}); give the command of the sweep again") from None
+    return [run for run in runs.list_runs(definition.parent / POINTS) if run.name in set(keys) and is_done(run)]
+
+
+def write_table(folder: Path, points: list[Point], found: Mapping[str, Run]) -> pd.DataFrame:
     """Write ``table.csv``: a row for each point, in the order of the sweep, done or not; return it.
+
+    Parameters
+    ----------
+    folder : Path
+        The sweep's.
+    points : list of Point
+    found : mapping
+        From `read`.
 
     Returns
     -------
@@ -359,8 +405,7 @@ def write_table(folder: Path, points: list[Point]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = comparison.varied([point.config.model_dump() for point in points])
-    found, rows = read(folder, points), []
+    names, rows = varied(points), []
     for point in points:
         run = found.get(point.key)
         row: dict[str, Any] = {"key": point.key} | {name: getattr(point.config, name) for name in (*names, "seed")}
@@ -380,7 +425,7 @@ def write_table(folder: Path, points: list[Point]) -> pd.DataFrame:
 
 def new_folder(name: str, results: Path) -> Path:
     """Make the folder of the sweep `name`, if it is not there yet; see `runs.new_folder`."""
-    return runs.new_folder(name, results / SWEEPS)
+    return runs.new_folder(name, results / SWEEPS, option="name")
 
 
 def begin(folder: Path, given: Mapping[str, Any], random: int | None, points: list[Point]) -> None:
@@ -388,7 +433,7 @@ def begin(folder: Path, given: Mapping[str, Any], random: int | None, points: li
     for leftover in (folder / POINTS).glob(".writing-*"):
         shutil.rmtree(leftover)
     content = {"parameters": dict(given), "random": random, "points": [point.key for point in points]}
-    atomic.write_text(folder / "sweep.json", json.dumps(content, indent=2, default=str))
+    atomic.write_text(folder / _DEFINITION, json.dumps(content, indent=2, default=str))
 
 
 def left(folder: Path, points: list[Point]) -> list[Point]:

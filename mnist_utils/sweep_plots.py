@@ -104,7 +104,8 @@ def effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> A
         _scale(ax, places)
     else:
         places = np.arange(len(table), dtype=float)
-        ax.set_xticks(places, [_label(value) for value in table.index], rotation=0 if len(table) < 6 else 45)
+        words = [comparison.word(str(table.index.name), value) for value in table.index]
+        ax.set_xticks(places, words, rotation=0 if len(table) < 6 else 45)
         ax.set_xlim(-0.5, len(table) - 0.5)
     ax.errorbar(places, table["mean"], yerr=_ends(table), fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -117,12 +118,6 @@ def effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> A
 def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
     """Return how far the interval reaches below and above the mean, shape (2, n); the two differ where 1 cuts it off."""
     return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
-
-
-def _label(value: Any) -> str:
-    if pd.isna(value):
-        return "none"
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
 def _scale(ax: Axes, values: np.ndarray[Any, Any]) -> None:
@@ -140,11 +135,9 @@ def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", a
     down, across : str
         Its columns.
     """
-    named = trials.assign(**{name: trials[name].map(_label) for name in (down, across)})
+    named = trials.assign(**{name: _words(trials[name], name) for name in (down, across)})
     cells = named.pivot_table(index=down, columns=across, values="validation", aggfunc="mean")
-    order = {name: [_label(value) for value in sorted(trials[name].dropna().unique())] for name in (down, across)}
-    none = {name: ["none"] * bool(trials[name].isna().any()) for name in (down, across)}
-    cells = cells.reindex(index=order[down] + none[down], columns=order[across] + none[across])
+    cells = cells.reindex(index=_in_order(trials[down], down), columns=_in_order(trials[across], across))
     if ax is None:
         size = (2.2 + 0.9 * cells.shape[1], 1.4 + 0.55 * cells.shape[0])
         ax = plt.subplots(figsize=(max(5.0, size[0]), max(3.0, size[1])), layout="constrained")[1]
@@ -152,6 +145,15 @@ def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", a
     ax.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "), title=title or "Validation accuracy, per cent")
     ax.tick_params(axis="y", rotation=0)
     return ax
+
+
+def _words(values: pd.Series[Any], name: str) -> list[str]:
+    return [comparison.word(name, value) for value in values]
+
+
+def _in_order(values: pd.Series[Any], name: str) -> list[str]:
+    """Write each value once, in order, none last."""
+    return _words(pd.Series([*sorted(values.dropna().unique()), *[None] * bool(values.hasnans)], dtype=object), name)
 
 
 def parallel_coordinates(trials: pd.DataFrame, names: list[str], *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -191,10 +193,9 @@ def _draw_axis(ax: Axes, at: int, values: pd.Series[Any], name: str) -> np.ndarr
         ends = {float(places[values.argmin()]): values.min(), float(places[values.argmax()]): values.max()}
         labels = {place: f"{value:.2%}" if name == "validation" else f"{value:g}" for place, value in ends.items()}
     else:
-        texts = [_label(value) for value in values]
-        order = [_label(value) for value in sorted(values.dropna().unique())] + ["none"] * bool(values.hasnans)
+        order = _in_order(values, name)
         where = {text: i / max(1, len(order) - 1) for i, text in enumerate(order)}
-        places = np.array([where[text] for text in texts])
+        places = np.array([where[text] for text in _words(values, name)])
         labels = {place: text for text, place in where.items()}
     for place, text in labels.items():
         ax.annotate(text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
@@ -218,7 +219,7 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
     ax.errorbar(table["seconds"], table["mean"], yerr=_ends(table), fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3)
     ax.plot(front["seconds"], front["mean"], "o-", color=DATA, label="no other is both faster and better")
     for i, (_, row) in enumerate(front.tail(6).iterrows()):
-        text = ", ".join(_label(row[name]) for name in names)
+        text = ", ".join(comparison.word(name, row[name]) for name in names)
         ax.annotate(
             text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=8
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,8 +15,16 @@ from mnist_utils.runs import Run
 from mnist_utils.sweep import Point
 
 
-def write(folder: Path, points: list[Point]) -> Path:
+def write(folder: Path, points: list[Point], found: Mapping[str, Run]) -> Path:
     """Write ``report.html`` into a sweep's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The sweep's.
+    points : list of Point
+    found : mapping
+        From `sweep.read`.
 
     Returns
     -------
@@ -26,12 +36,7 @@ def write(folder: Path, points: list[Point]) -> Path:
     OSError
         If it cannot be written.
     """
-    found = sweep.read(folder, points)
-    done = [run for run in found.values() if sweep.is_done(run)]
-    by_key = {point.key: point for point in points}
-    names = comparison.varied([point.config.model_dump() for point in points])
-    failed = [_failure(folder, by_key[key], run, names) for key, run in found.items() if not sweep.is_done(run)]
-    trials = comparison.table(done) if done else None
+    done, names = sweep.whole(found), sweep.varied(points)
     content = (
         report.environment()
         .get_template("sweep.html")
@@ -39,19 +44,12 @@ def write(folder: Path, points: list[Point]) -> Path:
             name=folder.name,
             points=len(points),
             done=len(done),
-            failed=failed,
-            chosen=comparison.choose(done, trials) if trials is not None else None,
-            names=comparison.parameters(trials) if trials is not None else [],
-            settings=comparison.in_words(comparison.settings(trials)).to_dict("records") if trials is not None else [],
-            seconds=trials["seconds"].sum() if trials is not None else 0,
-            data=trials["data"].iloc[0] if trials is not None else "",
-            n=done[0].metrics["validation"]["n"] if done else 0,
-            commits=sorted(set(trials["commit"])) if trials is not None else [],
-            cpus=sorted({run.config.get("cpu", {}).get("name", "?") for run in done}),
-            note="; ".join(sorted({run.config["dataset"]["note"] for run in done} - {""})),
-            figures=[(_png(figure), alt, wide) for figure, alt, wide in sweep_plots.figures(trials)]
-            if trials is not None
-            else [],
+            failed=[
+                _failure(folder, point, found[point.key], names)
+                for point in points
+                if point.key in found and not sweep.is_done(found[point.key])
+            ],
+            compared=_compared(done) if done else None,
             comparison=comparison,
         )
     )
@@ -59,12 +57,29 @@ def write(folder: Path, points: list[Point]) -> Path:
     return folder / "report.html"
 
 
+def _compared(done: list[Run]) -> dict[str, Any]:
+    trials = comparison.table(done)
+    settings = comparison.settings(trials)
+    return {
+        "chosen": comparison.choose(done, trials),
+        "names": comparison.parameters(trials),
+        "ranked": comparison.ranked(settings),
+        "settings": comparison.in_words(settings).to_dict("records"),
+        "seconds": trials["seconds"].sum(),
+        "data": trials["data"].iloc[0],
+        "n": done[0].metrics["validation"]["n"],
+        "commits": sorted(set(trials["commit"]) - {""}),
+        "cpus": sorted({run.config.get("cpu", {}).get("name", "?") for run in done}),
+        "note": "; ".join(sorted({run.config["dataset"]["note"] for run in done} - {""})),
+        "figures": [(_png(figure), alt, wide) for figure, alt, wide in sweep_plots.figures(trials)],
+    }
+
+
 def _failure(folder: Path, point: Point, run: Run, names: list[str]) -> dict[str, str]:
-    setting = {name: getattr(point.config, name) for name in (*names, comparison.SEED)}
     notebook = f"{sweep.POINTS}/{point.key}/{runs.NOTEBOOKS}/{notebooks.TRAINS}.ipynb"
     return {
         "key": point.key,
-        "what": comparison.words(setting),
+        "what": sweep.words(point, names),
         "why": run.incomplete,
         "notebook": notebook if (folder / notebook).is_file() else "",
     }

@@ -105,12 +105,16 @@ def _close() -> None:
 def main() -> None:
     """Import what the notebooks import; then make a kernel for each line of standard input, until that ends."""
     import IPython.display  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
-    import sklearn.metrics  # noqa: F401
+    import matplotlib.figure
+    import matplotlib.pyplot
+    import sklearn.metrics
+    import sklearn.model_selection  # noqa: F401
     from ipykernel import ipkernel, kernelapp  # noqa: F401
 
     from mnist_utils import evaluation, models, plots, runs, training  # noqa: F401
 
+    # Finds the fonts. Not by pyplot: its backend would be chosen before there is an IPython that could show a figure.
+    matplotlib.figure.Figure().savefig(os.devnull, format="png")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
     for order in _lines(sys.stdin):
         if pid := os.fork():

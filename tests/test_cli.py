@@ -436,6 +436,7 @@ def test_evaluate_robustness_prints_a_table_and_writes_it(mnist: Cli, results: P
     assert "the fifteen of MNIST-C: " in out
     assert (results / "second" / "figures" / "robustness.png").is_file()
     assert "robustness.json" in err
+    assert (results / "second" / "report.html").is_file()
     found = json.loads(mnist("evaluate", "second", "--results", str(results), "--robustness", "--json")[1])
     assert len(found["rows"]) == 21
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +64,9 @@ def test_other_data_than_meant_is_a_failure(client: Client) -> None:
     (one,) = points()
     ((_, outcome, last),) = cluster.compute_all(client, [Point(one.key, one.config, "0" * 64)], retries=0)
     assert last
-    assert outcome.error.startswith("the worker has a digits of SHA-256")
+    assert re.match(r"the worker on \S+ has a digits of SHA-256 [0-9a-f]{12}\.\.\.,", outcome.error)
     assert "not 000000000000..." in outcome.error
+    assert outcome.packed == b""  # it was not trained on
 
 
 def test_no_scheduler_is_an_error_that_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +75,20 @@ def test_no_scheduler_is_an_error_that_names_the_address(monkeypatch: pytest.Mon
         words = f"scheduler: given {address}; no scheduler answers there"
         with pytest.raises(SweepError, match=words), cluster.remote(address):
             pass
+
+
+def test_what_is_no_scheduler_is_told_of_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_FIRST_ANSWER", 1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            pytest.raises(SweepError, match="no scheduler answers there"),
+            cluster.remote(f"tcp://127.0.0.1:{server.server_port}"),
+        ):
+            pass
+        server.shutdown()
+    with pytest.raises(SweepError, match="tls needs certificates"), cluster.remote("tls://127.0.0.1:9"):
+        pass
 
 
 def test_workers_listen_on_loopback_with_tls_and_end_with_the_block() -> None:
@@ -103,9 +121,25 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     with runs.alone(folder, "mine"):
         status, _, err = mnist(*arguments)
     assert status != 0
-    assert "another process is working" in err
+    assert "another process is working on sweep mine; wait for it, or choose another name (--name)" in err
     status, _, err = mnist("sweep", "--results", str(tmp_path))
     assert (status, err) == (2, "mnist: nothing to vary: give at least one parameter with its values, as in -p seed 0:5\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "seed", "0", "-p", "seed", "1"], "seed: given twice; allowed: once, with all its values: -p seed A,B"),
+        (["-p", "seed", "0:2", "--name", "../x"], "name: given '../x'; allowed: up to 100 letters"),
+        (["-p", "dataset", "digits", "-p", "train_limit", "200,9999"], "train_limit: given 9999; the training part has"),
+    ],
+)
+def test_a_bad_command_is_refused_in_a_line(arguments: list[str], words: str, mnist: Cli, tmp_path: Path) -> None:
+    status, _, err = mnist("sweep", "--results", str(tmp_path / "results"), *arguments)
+    assert status != 0
+    assert err.startswith(f"mnist: {words}")
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.rglob("sweep.json"))
 
 
 def test_a_map_keeps_the_order_and_uses_other_processes() -> None:
@@ -138,7 +172,7 @@ def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
 
 
 def _nothing(*_: Any) -> cluster.Outcome:
-    return cluster.Outcome(b"", "", "")
+    return cluster.Outcome(b"", "")
 
 
 def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,18 @@ def test_settings_agree_with_scipy() -> None:
     assert found["p_value"][1:].tolist() == pytest.approx(corrected)
 
 
+def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
+    found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
+    found += [fake("lucky", 0.99, batch_size=128), fake("unlucky", 0.1, batch_size=32)]
+    trials = comparison.table(found)
+    settings = comparison.settings(trials)
+    assert settings["batch_size"].tolist() == [64, 256, 128, 32]
+    assert settings["p_value"][2:].isna().all()
+    assert comparison.ranked(settings) == 2
+    assert comparison.in_words(settings)["against the first"].tolist() == ["", "", "lacks seeds", "lacks seeds"]
+    assert comparison.choose(found, trials).setting == {"batch_size": 64}
+
+
 def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
     one = [fake("a", 0.9, batch_size=64), fake("b", 0.8, batch_size=256)]
     assert comparison.settings(comparison.table(one))["p_value"].isna().all()
@@ -105,7 +117,7 @@ def test_seeds_alone_are_one_setting() -> None:
 
 
 def test_none_is_a_value_like_others() -> None:
-    trials = comparison.table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2, seed=1)])
+    trials = comparison.table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2)])
     found = comparison.settings(trials)
     assert comparison.in_words(found)["patience"].tolist() == ["off", "2"]
     assert comparison.choose([fake("b", 0.9, test=0.5)], trials).runs == ("b",)

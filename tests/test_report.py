@@ -194,6 +194,12 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
     assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
     assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
+    images = len(Page(report.write(folder)).all("img"))
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "robustness.png").write_bytes(b"picture")
+    shown = Page(report.write(folder)).all("img")
+    assert len(shown) == images + 1
+    assert f"data:image/png;base64,{base64.b64encode(b'picture').decode()}" in [image["src"] for image in shown]
     (folder / "robustness.json").write_text(json.dumps(found | {"mean_interval": [None, None]}))
     assert "73.00 % right in the mean. Worst" in Page(report.write(folder)).words
     for damaged in "{", "[1]", '{"mean": 0.5}':

@@ -67,6 +67,13 @@ def test_a_random_draw_is_distinct_the_same_again_and_takes_every_seed() -> None
     assert found[:30] == sweep.settings(given, random=10)  # more are more of the same
 
 
+def test_whole_numbers_are_drawn_for_parameters_that_are_whole() -> None:
+    found = sweep.settings({"batch_size": "log:32..512", "conv_dropout": "0..0.5"}, random=10)
+    assert all(isinstance(one["batch_size"], int) and 32 <= one["batch_size"] <= 512 for one in found)
+    assert all(isinstance(one["conv_dropout"], float) for one in found)
+    assert len(sweep.points({"dataset": "digits", "epochs": "1..3"}, random=3)[0]) == 3
+
+
 def test_a_random_draw_of_few_combinations_takes_them_all() -> None:
     assert len(sweep.settings({"batch_size": "64,128,256", "seed": "0:2"}, random=5)) == 6
 
@@ -159,8 +166,15 @@ def test_a_failed_point_is_kept_with_its_error_and_replaced_by_the_next_try(tmp_
     sweep.keep(tmp_path, point.key, b"", "the kernel died")
     assert sweep.read(tmp_path, [point])[point.key].incomplete == "the kernel died"
     assert sweep.left(tmp_path, [point]) == [point]
+    (tmp_path / "tried").mkdir()
+    (tmp_path / "tried" / "02_train.ipynb").write_text("{}")
+    sweep.keep(tmp_path, point.key, sweep.pack(tmp_path / "tried"), "a cell failed")
+    sweep.keep(tmp_path, point.key, b"", "its worker died")  # of which nothing came back
+    assert sweep.read(tmp_path, [point])[point.key].incomplete == "its worker died"
+    assert (tmp_path / sweep.POINTS / point.key / "02_train.ipynb").is_file()
     sweep.keep(tmp_path, point.key, sweep.pack(write(fake("away", 0.75), tmp_path)), "")
     assert sweep.left(tmp_path, [point]) == []
+    assert not (tmp_path / sweep.POINTS / point.key / "02_train.ipynb").exists()
 
 
 def test_what_cannot_be_written_leaves_what_was_there(
@@ -174,7 +188,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
 
     monkeypatch.setattr(sweep, "_flush", full)
     with pytest.raises(OSError, match="No space"):
-        sweep.keep(tmp_path, point.key, b"", "would be worse")
+        sweep.keep(tmp_path, point.key, sweep.pack(run), "would be worse")
     assert sweep.left(tmp_path, [point]) == []
     assert [path.name for path in (tmp_path / sweep.POINTS).iterdir()] == [point.key]
 
@@ -203,7 +217,7 @@ def test_the_table_has_a_row_for_each_point_and_no_test_result(tmp_path: Path) -
     for point, accuracy in zip(points[:2], (0.9, 0.8), strict=True):
         write(fake(point.key, accuracy, test=0.123456, **point.config.model_dump()), tmp_path / sweep.POINTS)
     sweep.keep(tmp_path, points[2].key, b"", "the kernel died")
-    table = sweep.write_table(tmp_path, points)
+    table = sweep.write_table(tmp_path, points, sweep.read(tmp_path, points))
     assert table.index.tolist() == [point.key for point in points]
     assert table["state"].tolist() == ["done", "done", "failed", "not tried"]
     assert table["batch_size"].tolist() == [64, 64, 256, 256]
@@ -222,17 +236,19 @@ def test_runs_are_selected_by_sweep_name_and_pattern(tmp_path: Path) -> None:
     write(fake("other", 0.7), tmp_path)
     write(fake("begun", 0.7, why="stopped"), tmp_path)
     write(fake("of-mnist", 0.6, dataset="mnist"), tmp_path)
-    write(fake("deadbeef", 0.5), tmp_path / sweep.SWEEPS / "mine" / sweep.POINTS)
+    for key in "deadbeef", "another":  # which the sweep's last command did not ask for
+        write(fake(key, 0.5), tmp_path / sweep.SWEEPS / "mine" / sweep.POINTS)
+    definition = tmp_path / sweep.SWEEPS / "mine" / "sweep.json"
 
     def names(which: str) -> list[str]:
         return sorted(run.name for run in sweep.select(which, tmp_path))
 
+    assert names("") == ["of-mnist"]  # one data set, MNIST first
+    definition.write_text('{"points": ["deadbeef", "not-tried"]}')
     assert names("mine") == ["deadbeef"]
     assert names("2026*, other") == ["2026-a", "2026-b", "other"]
     assert names("mine,other,other") == ["deadbeef", "other"]
-    assert names("") == ["of-mnist"]  # one data set, MNIST first
     assert sweep.select("", tmp_path / "nothing") == []
-    (tmp_path / sweep.SWEEPS / "mine" / "sweep.json").write_text("{}")
     assert names("") == ["deadbeef"]
     begun = sweep.new_folder("newer", tmp_path)  # of which nothing is done yet
     sweep.begin(begun, {}, None, [])
@@ -241,6 +257,9 @@ def test_runs_are_selected_by_sweep_name_and_pattern(tmp_path: Path) -> None:
     for missing in "nowhere", "other,", "[":
         with pytest.raises(RunError, match="no run or sweep"):
             sweep.select(missing, tmp_path)
+    definition.write_text("{}")
+    with pytest.raises(RunError, match="is damaged"):
+        sweep.select("mine", tmp_path)
 
 
 def test_a_sweeps_folder_is_no_run(tmp_path: Path) -> None:

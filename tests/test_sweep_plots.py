@@ -61,7 +61,7 @@ def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
 def test_numbers_are_in_their_own_order_and_none_is_last() -> None:
     found = [fake(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake("x", 0.8, epochs=3)]
     ax = sweep_plots.heat_map(comparison.table(found), "epochs", "patience")
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["9", "10", "none"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["9", "10", "off"]
 
 
 def test_parallel_coordinates_have_a_line_for_each_run_best_on_top() -> None:

@@ -22,7 +22,7 @@ def fill(folder: Path, points: list[Point], accuracies: list[float]) -> None:
 
 def test_a_page_says_what_was_chosen_and_opens_only_its_tests(tmp_path: Path, points: list[Point]) -> None:
     fill(tmp_path, points, [0.9, 0.8, 0.7, 0.5])
-    page = Page(sweep_report.write(tmp_path, points))
+    page = Page(sweep_report.write(tmp_path, points, sweep.read(tmp_path, points)))
     words = " ".join(page.words.split())
     assert "4 of 4 points done, on digits; varied: batch size" in words
     assert "Chosen by validation 85.00 % batch_size 64" in words
@@ -39,17 +39,17 @@ def test_what_failed_is_told_of_with_its_notebook(tmp_path: Path, points: list[P
     fill(tmp_path, points[:3], [0.9, 0.8, 0.7])
     sweep.keep(tmp_path, points[3].key, b"", "NotebookError: <b>out of memory</b>")
     notebook = tmp_path / sweep.POINTS / points[3].key / "notebooks" / "02_train.ipynb"
-    page = Page(sweep_report.write(tmp_path, points))
+    page = Page(sweep_report.write(tmp_path, points, sweep.read(tmp_path, points)))
     assert "batch_size 256, seed 1: NotebookError: <b>out of memory</b>" in page.words
     assert page.all("b") == []
     assert "1 point failed" in page.words
     notebook.write_text("{}")
-    links = [link["href"] for link in Page(sweep_report.write(tmp_path, points)).all("a")]
+    links = [link["href"] for link in Page(sweep_report.write(tmp_path, points, sweep.read(tmp_path, points))).all("a")]
     assert f"points/{points[3].key}/notebooks/02_train.ipynb" in links
 
 
 def test_a_sweep_of_which_nothing_is_done_has_a_page_too(tmp_path: Path, points: list[Point]) -> None:
     sweep.keep(tmp_path, points[0].key, b"", "no data")
-    page = Page(sweep_report.write(tmp_path, points))
+    page = Page(sweep_report.write(tmp_path, points, sweep.read(tmp_path, points)))
     assert "0 of 4 points done" in page.words
     assert page.all("img") == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from mnist_utils import warm_kernel
 from mnist_utils.notebooks import kernels_of_this_environment
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="kernels are copied with fork")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are copied on Linux only: see cluster.compute")
 
 
 @pytest.fixture(autouse=True)
