@@ -40,7 +40,7 @@ def main() -> None:
 
 def _measure(points: int, repeats: int, tiny: int) -> str:
     machine = where()
-    memory = _tiny(tiny)
+    memory = _tiny(tiny)  # first: the rest makes this process grow
     rounds = _throughput(points, repeats)
     ratios = [one[0] / two[0] for one, two in rounds]
     lines = [

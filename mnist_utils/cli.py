@@ -89,7 +89,14 @@ def data(
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {
-    getattr(errno, name) for name in ["EISDIR", "ENAMETOOLONG", "EACCES", "EPERM", "EROFS", "ENOTDIR", "ENOENT", "EEXIST"]
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
 }
 
 _PANELS = {
@@ -348,10 +355,12 @@ def sweep(
     from mnist_utils import sweep as sweeps
 
     given = notebooks.read_parameters(parameters_file, as_text=True) if parameters_file else {}
+    varied: dict[str, str] = {}
     for one, values in parameter or []:
-        if [field for field, _ in parameter or []].count(one) > 1:
+        if one in varied:
             raise ConfigError(f"{one}: given twice; allowed: once, with all its values: -p {one} A,B")
-        given[one] = values
+        varied[one] = values
+    given |= varied
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
     points, note = sweeps.points(given, random=random, data_dir=data_dir)
