@@ -77,9 +77,14 @@ def test_no_scheduler_is_an_error_that_names_the_address(monkeypatch: pytest.Mon
             pass
 
 
+class WebServer(BaseHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 def test_what_is_no_scheduler_is_told_of_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_FIRST_ANSWER", 1)
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with (
             pytest.raises(SweepError, match="no scheduler answers there"),
