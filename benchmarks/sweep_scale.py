@@ -47,18 +47,19 @@ def _measure(points: int, repeats: int, tiny: int) -> str:
         f"{machine} `fast`, one epoch of MNIST a point. {points} points with one worker, then {points} with two, {repeats} "
         "times in turns, as the machine's speed changes; each worker has one thread and had points before.",
         "",
-        "| workers | seconds of each turn | points an hour, median | of training alone, seconds a point, median |",
-        "|---:|---|---:|---:|",
+        "| workers | seconds of each turn | points an hour | seconds of training a point | processor's seconds a point |",
+        "|---:|---|---:|---:|---:|",
     ]
     for workers, turns in enumerate(zip(*rounds, strict=True), start=1):
-        seconds = [turn[0] for turn in turns]
-        training = np.median([turn[1] for turn in turns])
+        seconds, training, processor = zip(*turns, strict=True)
+        each = ", ".join(f"{one:.0f}" for one in seconds)
         hour = 3600 * points / np.median(seconds)
-        lines.append(f"| {workers} | {', '.join(f'{one:.0f}' for one in seconds)} | {hour:.0f} | {training:.1f} |")
+        lines.append(f"| {workers} | {each} | {hour:.0f} | {np.median(training):.1f} | {np.median(processor):.1f} |")
     lines += [
         "",
         f"Two workers do **{np.median(ratios):.2f} times** as many points in the same time as one (median of "
-        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}).",
+        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}). The last three columns are medians; the last is of all "
+        "that the machine did meanwhile: where it grows with the workers, the same work took the cores longer.",
     ]
     bare, point = _overhead()
     lines += [
@@ -77,8 +78,8 @@ def _measure(points: int, repeats: int, tiny: int) -> str:
     return "\n".join(lines)
 
 
-def _throughput(points: int, repeats: int) -> list[list[tuple[float, float]]]:
-    """Time sweeps with one and with two workers in turns: seconds of each, and of training alone in its points."""
+def _throughput(points: int, repeats: int) -> list[list[tuple[float, float, float]]]:
+    """Time sweeps with one and with two workers in turns, each as `_sweep` does."""
     with tempfile.TemporaryDirectory() as folder, cluster.local(1, threads=1) as one, cluster.local(2, threads=1) as two:
         for client in one, two:
             warm, _ = sweep.points(GIVEN | {"train_limit": 200, "seed": "0:4"})
@@ -86,15 +87,22 @@ def _throughput(points: int, repeats: int) -> list[list[tuple[float, float]]]:
         return [[_sweep(client, points, tempfile.mkdtemp(dir=folder)) for client in (one, two)] for _ in range(repeats)]
 
 
-def _sweep(client: Client, points: int, folder: str) -> tuple[float, float]:
+def _sweep(client: Client, points: int, folder: str) -> tuple[float, float, float]:
+    """Time a sweep: its seconds, those of training alone in a point, and the processor's for a point."""
     measured, _ = sweep.points(GIVEN | {"seed": f"0:{points}"})
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), _busy()
     cluster.run(client, measured, Path(folder), progress=False)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, _busy() - busy
     found = sweep.whole(sweep.read(Path(folder), measured))
     assert len(found) == points
     print(f"{points} points, {len(client.ncores())} workers: {seconds:.1f} s", flush=True)
-    return seconds, float(np.mean([run.metrics["seconds"]["training"] for run in found]))
+    return seconds, float(np.mean([run.metrics["seconds"]["training"] for run in found])), busy / points
+
+
+def _busy() -> float:
+    """Tell for how many seconds the machine's cores have computed since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system)
 
 
 def _overhead(repeats: int = 5) -> tuple[list[float], list[float]]:
