@@ -27,7 +27,7 @@ def _quiet() -> Iterator[None]:
     """Leave out of what is written to stderr, even by libraries in C++, the lines that nobody can act on.
 
     Where the processor has the newer vector instructions, TensorFlow tells of oneDNN while it is loaded, twice, and heeds
-    no TF_CPP_MIN_LOG_LEVEL in it. All other lines come when the block ends.
+    no TF_CPP_MIN_LOG_LEVEL in it. All other lines come when the block ends; a process that is killed in it ends in silence.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -45,7 +45,8 @@ def _quiet() -> Iterator[None]:
             said.seek(0)
             for line in said:
                 if not _NOISE.search(line):
-                    os.write(2, line)
+                    with contextlib.suppress(OSError):  # as C++ does where stderr is full
+                        os.write(2, line)
 
 
 _was_on = gc.isenabled()

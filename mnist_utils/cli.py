@@ -19,6 +19,8 @@ from typer.core import TyperCommand
 from mnist_utils import ConfigError, MnistError, __version__
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mnist_utils.images import Polarity, Reading
     from mnist_utils.notebooks import Done
     from mnist_utils.robustness import Robustness
@@ -297,7 +299,6 @@ def _report(folder: Path) -> Path:
 
 def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from mnist_utils import runs
@@ -307,7 +308,7 @@ def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
     table.add_column("seconds", justify="right")
     for notebook in done:
         table.add_row(notebook.name, f"{notebook.seconds:.1f}{' (before)' if notebook.before else ''}")
-    Console().print(table)
+    _show_table(table)
     if runs.is_whole(folder):
         _print_result(runs.read(folder, folder.parent))
     else:
@@ -411,7 +412,6 @@ def _sweep_report(folder: Path, points: list[Point], found: dict[str, Run]) -> P
 
 def _print_sweep(folder: Path, points: list[Point], found: dict[str, Run], page: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from mnist_utils import comparison
@@ -427,8 +427,7 @@ def _print_sweep(folder: Path, points: list[Point], found: dict[str, Run], page:
             table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
         for row in words.head(_MOST_SETTINGS).itertuples(index=False):
             table.add_row(*(str(value) for value in row))
-        screen = Console()
-        Console(width=screen.width if screen.is_terminal else 120).print(table)
+        _show_table(table)
         if len(settings) > _MOST_SETTINGS:
             print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
         ranked = comparison.ranked(settings)
@@ -545,7 +544,6 @@ def _explain(name: str, reading: Reading, drawn: set[Path]) -> None:
 
 def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -563,7 +561,7 @@ def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
             seen = "dark" if answer["reading"]["inverted"] else "light"
             table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['confidence']:.2f}%", others, seen)
     if table.row_count:
-        Console().print(table)
+        _show_table(table)
     for answer in answers:
         if "error" in answer:
             print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
@@ -627,7 +625,6 @@ def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None
 
 def _print_robustness(run: Run, found: Robustness) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from mnist_utils import runs
@@ -644,7 +641,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
         table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
     low, high = found.mean_interval
     print(runs.describe(run))
-    Console().print(table)
+    _show_table(table)
     print(
         f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
@@ -654,9 +651,8 @@ def _print_robustness(run: Run, found: Robustness) -> None:
 
 @app.command("runs")
 def list_runs(results: _Results = None, as_json: _Json = False) -> None:
-    """List all runs, best validation accuracy first."""
+    """List all runs, for each data set the best validation accuracy first."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -672,8 +668,9 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
         return
     table = Table(caption=Text(f"{folder}; 95 % intervals over the images"), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
-    for column in "network", "validation", "test", "training":
-        table.add_column(column, no_wrap=True)
+    for column in "network", "validation", "test":
+        table.add_column(column)
+    table.add_column("training", no_wrap=True)
     for run in found:
         hyper = run.config["config"]
         network = f"{hyper['model']} on {run.config['dataset']['name']}" if hyper else "none yet"
@@ -684,7 +681,7 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
             seconds = f"{run.metrics['seconds']['training']:.1f} s"
             numbers = _share(run.metrics["validation"], "\n"), _share(run.metrics["test"], "\n"), seconds
         table.add_row(run.name, f"{network}\n{recipe}", *numbers)
-    Console().print(table)
+    _show_table(table)
     for run in found:
         if run.incomplete:
             print(f"{run.name} is incomplete: {run.incomplete}")
@@ -843,6 +840,14 @@ def main() -> None:
             raise
         mend = "Free some space and give the same command." if error.errno in _FULL else "Choose another folder."
         _fail(f"cannot read or write{f' {error.filename}' if error.filename else ''}: {error.strerror}. {mend}", 1)
+
+
+def _show_table(table: Table) -> None:
+    """Print a table as wide as the terminal; into a file or a pipe, wide enough that nothing folds."""
+    from rich.console import Console
+
+    screen = Console()
+    Console(width=screen.width if screen.is_terminal else 120).print(table)
 
 
 def _fail(message: str, status: int) -> NoReturn:

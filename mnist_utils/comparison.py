@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
-from mnist_utils.config import TrainConfig
+from mnist_utils.config import TrainConfig, make_config
 from mnist_utils.evaluation import SAME, holm
 from mnist_utils.runs import Run, RunError
 
@@ -48,9 +48,15 @@ def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     names = [name for name in TrainConfig.model_fields if len({config.get(name) for config in configs}) > 1]
     # A network brings a recipe: epochs, say, that vary with it and not for themselves.
-    brings = {name: {(config["model"], config["dataset"], config.get(name)) for config in configs} for name in names}
     of = {(config["model"], config["dataset"]) for config in configs}
-    return [name for name in names if name != SEED and (name in ("model", "dataset") or len(brings[name]) > len(of))]
+    recipes = {(model, dataset): make_config(model=model, dataset=dataset).model_dump() for model, dataset in of}
+
+    def follows(name: str) -> bool:
+        return name not in ("model", "dataset") and all(
+            config.get(name) == recipes[config["model"], config["dataset"]][name] for config in configs
+        )
+
+    return [name for name in names if name != SEED and not follows(name)]
 
 
 def table(found: Sequence[Run]) -> pd.DataFrame:
@@ -108,9 +114,9 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A row for each setting; columns: the parameters, seeds (how many), mean, low, high (95 % interval over seeds,
-        Student's; NaN for one seed), seconds (mean), p_value (of the paired t test against the first row, on their common
-        seeds, corrected after Holm for all rows; NaN where the row has fewer seeds than the first, fewer than two are
-        common, or there is no spread).
+        Student's; NaN where `mean_interval` has none), seconds (mean), p_value (of the paired t test against the first row,
+        seed by seed, corrected after Holm for all rows; NaN where the row has other seeds than the first, or one, or there
+        is no spread).
 
     Notes
     -----
@@ -140,7 +146,7 @@ def ranked(found: pd.DataFrame) -> int:
 
 def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
     differences = (best - other).dropna().to_numpy()
-    if len(other) < len(best) or len(differences) < 2 or np.ptp(differences) < SAME:
+    if set(other.index) != set(best.index) or len(differences) < 2 or np.ptp(differences) < SAME:
         return np.nan
     return float(ttest_1samp(differences, 0).pvalue)
 
@@ -149,16 +155,20 @@ def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
     """Say how the validation accuracy goes with one parameter, over all settings of the others.
 
     For each seed the settings that share the parameter's value are averaged; the interval is over these means, so it speaks
-    of other seeds. In a grid every value meets the same settings of the others; in a random draw it does not, and the luck
-    of the draw adds to the interval.
+    of other seeds. Where there are settings of the others, and seeds, that were trained with every value of the parameter,
+    only those count: else a grid's missing point would look like an effect. In a random draw there may be none; then all
+    count, and the luck of the draw adds to the interval.
 
     Returns
     -------
     DataFrame
         Index: the parameter's values in order; columns: mean, low, high (NaN for one seed), seeds, runs.
     """
+    others = trials[[name for name in (*parameters(trials), SEED) if name != parameter]].astype(str).agg("|".join, axis=1)
+    met = trials[parameter].groupby(others).transform(lambda values: values.nunique(dropna=False))
+    fair = trials[met == trials[parameter].nunique(dropna=False)]
     rows = {}
-    for value, group in trials.groupby(parameter, dropna=False):
+    for value, group in (trials if fair.empty else fair).groupby(parameter, dropna=False):
         by_seed = group.groupby(SEED)["validation"].mean().to_numpy()
         mean, low, high = mean_interval(by_seed)
         rows[value] = {"mean": mean, "low": low, "high": high, "seeds": len(by_seed), "runs": len(group)}
@@ -166,9 +176,12 @@ def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of accuracies, shape (n,), 0 to 1, and Student's 95 % interval for it, within 0 to 1; NaN for one."""
+    """Return the mean of accuracies, shape (n,), 0 to 1, and Student's 95 % interval for it, within 0 to 1.
+
+    NaN in place of the interval for one value, and for several that agree: a few images may do so by chance.
+    """
     mean = float(values.mean())
-    if len(values) < 2:
+    if len(values) < 2 or np.ptp(values) < SAME:
         return mean, np.nan, np.nan
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean, max(0.0, mean - half), min(1.0, mean + half)

@@ -386,7 +386,7 @@ def robustness(found: Robustness, *, title: str, figure: Figure | None = None) -
     table, gap = found.table, 2
     figure.set_size_inches(10.5, 1.4 + 0.4 * len(table))
     figure.set_layout_engine("constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2.9])  # so that the digits are square, at this size
     side = found.samples.shape[-1] + gap
     padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
     left.imshow(

@@ -32,7 +32,14 @@ SWEEPS = "sweeps"  # in the folder of all runs
 POINTS = "points"  # in a sweep's folder: its runs
 _DEFINITION = "sweep.json"  # in a sweep's folder: what was asked for
 _MOST = 100_000  # points
-_WHOLE = {name for name, field in TrainConfig.model_fields.items() if int in (field.annotation, *get_args(field.annotation))}
+
+
+def _is_whole(annotation: Any) -> bool:
+    """Say whether a field's type is a whole number, however deep: ``Annotated[int, ...] | None``."""
+    return annotation is int or any(_is_whole(inner) for inner in get_args(annotation))
+
+
+_WHOLE = {name for name, field in TrainConfig.model_fields.items() if _is_whole(field.annotation)}
 
 
 class SweepError(MnistError):
@@ -50,10 +57,11 @@ class Interval:
 
     def draw(self, random: np.random.Generator) -> float:
         """Draw a value, to four digits."""
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = random.uniform(low, high)
-        value = math.exp(value) if self.log else value
-        return round(value) if self.whole else float(f"{value:.4g}")
+        low, high = (math.ceil(self.low), math.floor(self.high)) if self.whole else (self.low, self.high)
+        edge = 0.5 if self.whole else 0  # else the first and the last whole number were drawn half as often
+        ends = low - edge, high + edge
+        value = math.exp(random.uniform(math.log(ends[0]), math.log(ends[1]))) if self.log else random.uniform(*ends)
+        return min(max(round(value) if self.whole else float(f"{value:.4g}"), low), high)
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,11 @@ def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dic
             axis = parse(value)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
-        axes[name] = replace(axis, whole=name in _WHOLE) if isinstance(axis, Interval) else axis
+        if isinstance(axis, Interval) and name in _WHOLE:
+            if math.ceil(axis.low) > math.floor(axis.high):
+                raise ConfigError(f"{name}: given {value}, with no whole number in it; allowed: whole numbers, as in 1..5")
+            axis = replace(axis, whole=True)
+        axes[name] = axis
     seeds = axes.pop("seed", None)
     if isinstance(seeds, Interval):
         raise ConfigError(f"seed: given {given['seed']}; allowed: a list (0,1,2) or a range (0:3)")
@@ -270,6 +282,14 @@ def pack(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
+def _readable(folder: Path, key: str) -> bool:
+    try:
+        runs.read(key, folder / POINTS)
+    except RunError:
+        return False
+    return True
+
+
 def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
     """Put a point's run, whole or as far as it came, at its place in the sweep's folder in one step.
 
@@ -290,7 +310,7 @@ def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
         If it cannot be written; what was there is untouched.
     """
     place = folder / POINTS / key
-    if place.exists() and not packed:  # the try before tells more: it has a notebook
+    if not packed and _readable(folder, key):  # the try before tells more: it has a notebook
         (place / runs.NOTEBOOKS).mkdir(exist_ok=True)
         runs.mark(place / runs.NOTEBOOKS, error)
         return
@@ -379,10 +399,10 @@ def select(which: str, results: Path) -> list[Run]:
 def _of_sweep(definition: Path) -> list[Run]:
     """Read the runs of a sweep's points that are done; its folder may hold those of other commands of the same name."""
     try:
-        keys = json.loads(definition.read_text(encoding="utf-8"))["points"]
+        keys = set(json.loads(definition.read_text(encoding="utf-8"))["points"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{definition} is damaged ({error!r}); give the command of the sweep again") from None
-    return [run for run in runs.list_runs(definition.parent / POINTS) if run.name in set(keys) and is_done(run)]
+    return [run for run in runs.list_runs(definition.parent / POINTS) if run.name in keys and is_done(run)]
 
 
 def write_table(folder: Path, points: list[Point], found: Mapping[str, Run]) -> pd.DataFrame:

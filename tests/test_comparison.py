@@ -91,6 +91,39 @@ def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
     assert comparison.choose(found, trials).setting == {"batch_size": 64}
 
 
+def test_a_parameter_that_was_varied_is_one_though_each_network_met_one_value() -> None:
+    drawn = [fake("a", 0.9, model="fast", learning_rate=0.04232), fake("b", 0.9, model="simple", learning_rate=0.0012)]
+    assert comparison.varied([run.config["config"] for run in drawn]) == ["model", "learning_rate"]
+
+
+def test_a_setting_with_other_seeds_is_not_called_worse() -> None:
+    accuracies = {64: {0: 0.99, 1: 0.99, 2: 0.80, 3: 0.81}, 256: {2: 0.90, 3: 0.9101, 4: 0.85, 5: 0.87}}
+    found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, by_seed in accuracies.items() for s, v in by_seed.items()]
+    settings = comparison.settings(comparison.table(found))
+    assert settings["batch_size"].tolist() == [64, 256]
+    assert settings["p_value"].isna().all()
+
+
+def test_a_missing_point_makes_no_effect() -> None:
+    """Accuracy goes by the dropout alone; one point of the grid, or two, are not there."""
+    whole = [
+        fake(f"{batch}-{dropout}-{seed}", 0.9 if dropout else 0.5, batch_size=batch, conv_dropout=dropout, seed=seed)
+        for batch in (64, 256)
+        for dropout in (0.0, 0.5)
+        for seed in range(3)
+    ]
+    for missing in (["256-0.0-0"], ["256-0.0-0", "256-0.0-1", "256-0.0-2"]):
+        effect = comparison.effect(comparison.table([run for run in whole if run.name not in missing]), "batch_size")
+        assert effect["mean"][64] == pytest.approx(effect["mean"][256]), missing
+    apart = [run for run in whole if (run.name[0] == "6") == ("-0.0-" in run.name)]  # as in a random draw: nothing is common
+    assert comparison.effect(comparison.table(apart), "batch_size")["runs"].tolist() == [3, 3]
+
+
+def test_values_that_agree_have_no_interval() -> None:
+    assert comparison.mean_interval(np.array([0.925, 0.925]))[0] == 0.925
+    assert np.isnan(comparison.mean_interval(np.array([0.925, 0.925]))[1:]).all()
+
+
 def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
     one = [fake("a", 0.9, batch_size=64), fake("b", 0.8, batch_size=256)]
     assert comparison.settings(comparison.table(one))["p_value"].isna().all()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mnist_utils import ConfigError, runs, sweep
@@ -72,6 +73,23 @@ def test_whole_numbers_are_drawn_for_parameters_that_are_whole() -> None:
     assert all(isinstance(one["batch_size"], int) and 32 <= one["batch_size"] <= 512 for one in found)
     assert all(isinstance(one["conv_dropout"], float) for one in found)
     assert len(sweep.points({"dataset": "digits", "epochs": "1..3"}, random=3)[0]) == 3
+    optional = sweep.settings({"patience": "1..50", "train_limit": "log:200..900"}, random=4)
+    assert all(isinstance(one["patience"], int) and isinstance(one["train_limit"], int) for one in optional)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_each_whole_number_of_an_interval_is_drawn_as_often_and_none_beyond(log: bool) -> None:
+    random = np.random.default_rng(0)
+    drawn = [sweep.Interval(0.6, 3.4, log, whole=True).draw(random) for _ in range(9000)]
+    # In logarithms, 1, 2 and 3 stand for 0.5 to 1.5, to 2.5, to 3.5.
+    wanted = np.log([3, 5 / 3, 7 / 5]) / np.log(7) if log else np.full(3, 1 / 3)
+    assert sorted(set(drawn)) == [1, 2, 3]
+    assert np.bincount(drawn, minlength=4)[1:] / 9000 == pytest.approx(wanted, abs=0.02)
+
+
+def test_what_is_drawn_stays_within_its_interval_though_it_is_rounded() -> None:
+    random = np.random.default_rng(0)
+    assert all(0.123456 <= sweep.Interval(0.123456, 0.123457, log=False).draw(random) <= 0.123457 for _ in range(20))
 
 
 def test_a_random_draw_of_few_combinations_takes_them_all() -> None:
@@ -83,6 +101,7 @@ def test_a_random_draw_of_few_combinations_takes_them_all() -> None:
     [
         ({"conv_dropout": "0..0.5"}, None, r"conv_dropout: given 0\.\.0\.5, of which there is no end; say how many"),
         ({"seed": "0..5"}, 3, r"seed: given 0\.\.5; allowed: a list"),
+        ({"epochs": "1.2..1.8"}, 3, r"epochs: given 1\.2\.\.1\.8, with no whole number in it"),
         ({"batch_size": "64"}, 0, "random: given 0; allowed: from 1"),
         ({"batch_size": "1:1000", "seed": "0:1000"}, None, "999,000 points; allowed: up to 100,000"),
         ({"seed": "3:1"}, None, "seed: given 3:1"),
@@ -172,6 +191,9 @@ def test_a_failed_point_is_kept_with_its_error_and_replaced_by_the_next_try(tmp_
     sweep.keep(tmp_path, point.key, b"", "its worker died")  # of which nothing came back
     assert sweep.read(tmp_path, [point])[point.key].incomplete == "its worker died"
     assert (tmp_path / sweep.POINTS / point.key / "02_train.ipynb").is_file()
+    (tmp_path / sweep.POINTS / point.key / "config.json").write_text("damaged")
+    sweep.keep(tmp_path, point.key, b"", "its worker died again")
+    assert sweep.read(tmp_path, [point])[point.key].incomplete == "its worker died again"
     sweep.keep(tmp_path, point.key, sweep.pack(write(fake("away", 0.75), tmp_path)), "")
     assert sweep.left(tmp_path, [point]) == []
     assert not (tmp_path / sweep.POINTS / point.key / "02_train.ipynb").exists()
@@ -257,9 +279,10 @@ def test_runs_are_selected_by_sweep_name_and_pattern(tmp_path: Path) -> None:
     for missing in "nowhere", "other,", "[":
         with pytest.raises(RunError, match="no run or sweep"):
             sweep.select(missing, tmp_path)
-    definition.write_text("{}")
-    with pytest.raises(RunError, match="is damaged"):
-        sweep.select("mine", tmp_path)
+    for damaged in "{}", '{"points": null}':
+        definition.write_text(damaged)
+        with pytest.raises(RunError, match="is damaged"):
+            sweep.select("mine", tmp_path)
 
 
 def test_a_sweeps_folder_is_no_run(tmp_path: Path) -> None:

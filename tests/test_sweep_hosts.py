@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ def ip(*arguments: str) -> None:
 def hosts() -> Iterator[list[str]]:
     """Make hosts that reach this one, and nothing else, through a bridge."""
     names = [f"{BRIDGE}-{n}" for n in range(HOSTS)]
+    remove(names)  # what a test that was killed left
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
@@ -41,9 +43,13 @@ def hosts() -> Iterator[list[str]]:
             ip("-n", name, "link", "set", "lo", "up")
         yield names
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
+        remove(names)
+
+
+def remove(names: list[str]) -> None:
+    for name in names:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
 
 
 def test_a_host_cut_off_in_the_middle_of_a_sweep(tmp_path: Path, hosts: list[str], undisturbed: object) -> None:
@@ -54,7 +60,7 @@ def test_a_host_cut_off_in_the_middle_of_a_sweep(tmp_path: Path, hosts: list[str
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
     }
     log = (tmp_path / "dask.log").open("w")
-    started = []
+    started: list[subprocess.Popen[Any]] = []
 
     def start(*arguments: str, host: str = "", **own: str) -> subprocess.Popen[bytes]:
         within = ["ip", "netns", "exec", host] if host else []
@@ -70,6 +76,7 @@ def test_a_host_cut_off_in_the_middle_of_a_sweep(tmp_path: Path, hosts: list[str
             home.mkdir()
             start("worker", address, "--nthreads", "1", host=host, HOME=str(home), TMPDIR=str(home))
         process = command(tmp_path / "results", "--scheduler", address)
+        started.append(process)
         wait_until(lambda: done(tmp_path / "results") >= 2 or process.poll() is not None)
         assert process.poll() is None
         ip("link", "set", "veth-sweep0", "down")  # no goodbye: nothing comes from there any more
