@@ -668,9 +668,9 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
         return
     table = Table(caption=Text(f"{folder}; 95 % intervals over the images"), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
-    for column in "network", "validation", "test":
-        table.add_column(column)
-    table.add_column("training", no_wrap=True)
+    table.add_column("network")  # what gives way in a narrow terminal
+    for column in "validation", "test", "training":
+        table.add_column(column, no_wrap=True)
     for run in found:
         hyper = run.config["config"]
         network = f"{hyper['model']} on {run.config['dataset']['name']}" if hyper else "none yet"
