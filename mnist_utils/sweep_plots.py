@@ -213,20 +213,23 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
     names : list of str
         Its parameters.
     """
-    ax = ax or plt.subplots(figsize=(7.5, 4.5), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(6.2, 4.4), layout="constrained")[1]
     ordered = table.sort_values(["seconds", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
-    ax.errorbar(table["seconds"], table["mean"], yerr=_ends(table), fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3)
+    ax.errorbar(
+        table["seconds"], table["mean"], yerr=_ends(table), fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3,
+        label="another is, on average",
+    )  # fmt: skip
     ax.plot(front["seconds"], front["mean"], "o-", color=DATA, label="no other is both faster and better")
     for i, (_, row) in enumerate(front.tail(6).iterrows()):
         text = ", ".join(comparison.word(name, row[name]) for name in names)
         ax.annotate(
-            text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=8
+            text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=9
         )
     _scale(ax, table["seconds"].to_numpy())
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(alpha=0.3)
-    ax.legend(loc="lower right", frameon=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     sns.despine(ax=ax)
     named = ", ".join(name.replace("_", " ") for name in names)
     ax.set(xlabel="seconds of training", ylabel="validation accuracy", title=title or f"Accuracy against time ({named})")
