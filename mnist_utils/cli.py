@@ -334,7 +334,9 @@ def sweep(
     random: Annotated[
         int | None, typer.Option(help="draw so many settings, each trained from every seed", show_default="all of them")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes on this machine, which share its cores")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes on this machine, which share its cores", show_default="1")
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(help="a Dask scheduler's address in place of --workers: tls://host:8786", show_default=False),
@@ -362,6 +364,8 @@ def sweep(
             raise ConfigError(f"{one}: given twice; allowed: once, with all its values: -p {one} A,B")
         varied[one] = values
     given |= varied
+    if workers and scheduler:
+        raise ConfigError(f"workers: given {workers} beside a scheduler, which has its own; allowed: one of the two options")
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
     points, note = sweeps.points(given, random=random, data_dir=data_dir)
@@ -382,7 +386,7 @@ def sweep(
                 with console.status("starting the workers"):
                     stack = contextlib.ExitStack()
                     client = stack.enter_context(
-                        cluster.remote(scheduler) if scheduler else cluster.local(min(workers, left))
+                        cluster.remote(scheduler) if scheduler else cluster.local(min(workers or 1, left))
                     )
                 with stack:
                     if scheduler and not cluster.has_workers(client):
