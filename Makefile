@@ -19,7 +19,9 @@ run: $(READY)  ## execute the notebooks into a run in results/, with a report (A
 	$(VENV)/bin/mnist run $(ARGS)
 
 lab: $(READY)  ## open JupyterLab in this environment, without Docker
-	JUPYTER_CONFIG_PATH="$(CURDIR)/docker/jupyter" $(VENV)/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(ARGS)
+	@[ -e work/results ] || ln -sfn ../results work/results
+	cd work && PATH="$(abspath $(VENV))/bin:$$PATH" && ../docker/copy-notebooks && \
+	JUPYTER_CONFIG_PATH="$(CURDIR)/docker/jupyter" jupyter lab --ServerApp.root_dir="$(CURDIR)/work" $(ARGS)
 
 lab-docker:  ## open JupyterLab in a container, with windows on your screen (needs Docker; docker/lab --help tells the rest)
 	docker/lab
@@ -51,6 +53,7 @@ lock: $(READY)  ## solve the dependencies again into requirements.lock and the i
 	$(VENV)/bin/uv export $(EXPORT) --all-extras --output-file requirements.lock
 	$(VENV)/bin/uv export $(EXPORT) --all-extras --no-extra dev --output-file docker/lab.lock
 	$(VENV)/bin/uv export $(EXPORT) --extra serve --output-file docker/serve.lock
+	awk '/^[a-z]/ { on = /^(uv|setuptools)==/ } on' requirements.lock > docker/tools.lock
 	rm uv.lock
 
 clean:  ## remove the environment and the caches (results/ stays)
