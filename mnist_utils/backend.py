@@ -6,53 +6,20 @@ fifth of the import's time (`benchmarks/RESULTS.md`).
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
-import re
-import tempfile
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mnist_utils import stderr
+
 if TYPE_CHECKING:
     import tensorflow as tf
-
-_NOISE = re.compile(rb"oneDNN custom operations are on|before absl::InitializeLog\(\)")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out of what is written to stderr, even by libraries in C++, the lines that nobody can act on.
-
-    Where the processor has the newer vector instructions, TensorFlow tells of oneDNN while it is loaded, twice, and heeds
-    no TF_CPP_MIN_LOG_LEVEL in it. All other lines come when the block ends; a process that is killed in it ends in silence.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            said = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # nowhere to write, or no stderr: better noisy than not at all
-            yield
-            return
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            said.seek(0)
-            for line in said:
-                if not _NOISE.search(line):
-                    with contextlib.suppress(OSError):  # as C++ does where stderr is full
-                        os.write(2, line)
-
 
 _was_on = gc.isenabled()
 gc.disable()
 try:
-    with _quiet():
+    with stderr.quiet():
         import keras as keras
         from keras import layers as layers
         from keras import ops as ops
