@@ -688,13 +688,15 @@ def list_runs(results: _Results = None, as_json: _Json = False) -> None:
     _show_table(table)
     for run in found:
         if run.incomplete:
-            print(f"{run.name} is incomplete: {run.incomplete}")
+            done = run.epochs_done
+            how_far = "" if done is None else f" ({done} of {_epochs(run.config['config']['epochs'])} done)"
+            print(f"{run.name} is incomplete: {run.incomplete}{how_far}")
 
 
 def _row(run: Run) -> dict[str, Any]:
     row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
     accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if run.metrics}
-    return row | {"config": run.config["config"], "accuracy": accuracies}
+    return row | {"config": run.config["config"], "accuracy": accuracies, "epochs_done": run.epochs_done}
 
 
 def _share(numbers: dict[str, Any], between: str = " ") -> str:

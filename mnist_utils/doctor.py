@@ -107,6 +107,21 @@ def _cpu() -> Finding:
     return Finding("cpu", "ok", what)
 
 
+def _gpu() -> Finding:
+    """Ask TensorFlow which GPUs it sees."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return Finding("gpu", "missing", "TensorFlow is not installed", _INSTALL)
+    found, error = _in_a_new_process("import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))")
+    if error:
+        return Finding("gpu", "broken", f"TensorFlow: {error}", _INSTALL)
+    if found != "0":
+        return Finding("gpu", "ok", f"TensorFlow sees {found} GPU{'' if found == '1' else 's'}")
+    if Path("/dev/nvidiactl").exists():
+        mend = "in the container: docker/lab --gpu; elsewhere: pip install 'tensorflow[and-cuda]==2.21.*'"
+        return Finding("gpu", "missing", "an NVIDIA GPU is here, and TensorFlow does not see it", mend)
+    return Finding("gpu", "ok", "TensorFlow sees none and trains on the processor")
+
+
 def _mnist(data_dir: Path | None) -> Finding:
     try:
         where = data.find_copy("mnist", data_dir=data_dir)
@@ -216,8 +231,9 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "python": _python,
     "packages": _packages,
     "cpu": _cpu,
+    "gpu": _gpu,
     "display": _display,
     "matplotlib": _matplotlib,
     "lab": _lab,
 }
-CHECKS = ("python", "packages", "cpu", "mnist", "results", "display", "matplotlib", "lab")
+CHECKS = ("python", "packages", "cpu", "gpu", "mnist", "results", "display", "matplotlib", "lab")

@@ -80,6 +80,15 @@ class Run:
         """What calibrates its network, see `evaluation.apply_temperature`; 1 for a run that recorded none."""
         return float(self.metrics.get("temperature", 1.0))
 
+    @property
+    def epochs_done(self) -> int | None:
+        """How many epochs of a training that is not finished are over; None where no checkpoint says so."""
+        try:
+            with (self.path / "checkpoint.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return len(json.loads(str(archive["state"]))["history"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
 
 # --- finding and reading ----------------------------------------------------------------------------------
 
@@ -536,13 +545,13 @@ def versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the code, with a + where files were changed since; None outside a clone."""
+    """Return the commit of the code, with a + where files were changed since; None outside a clone and its image."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("MNIST_GIT_COMMIT") or None  # the image has no clone, but knows which one it was made from
     return commit + ("+" if changed else "")
 
 

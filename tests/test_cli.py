@@ -350,7 +350,7 @@ def wait_for_epoch(process: subprocess.Popen[str], folder: Path) -> None:
         time.sleep(0.05)
 
 
-def test_kill_9_then_the_same_command_ends_with_the_same_metrics(tmp_path: Path) -> None:
+def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp_path: Path) -> None:
     more = ("--epochs", "3", "--conv-dropout", "0.2", "--augment", "affine")
     assert finish(start(tmp_path / "undisturbed", *more))[0] == 0
     killed = start(tmp_path / "killed", *more)
@@ -358,6 +358,10 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(tmp_path: Path)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert runs.read("run", tmp_path / "killed").incomplete == "training was not finished"
+    (row,) = json.loads(mnist("runs", "--json", "--results", str(tmp_path / "killed"))[1])
+    assert row["epochs_done"] in (1, 2)
+    listed = mnist("runs", "--results", str(tmp_path / "killed"))[1]
+    assert f"run is incomplete: training was not finished ({row['epochs_done']} of 3 epochs done)" in listed
     (tmp_path / "killed" / "run" / ".writing-1-checkpoint.npz").write_text("half")
     status, err = finish(start(tmp_path / "killed", *more))
     assert status == 0, err

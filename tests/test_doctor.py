@@ -43,6 +43,14 @@ def test_this_environment_is_in_order() -> None:
     assert find("cpu")[0] == "ok"
 
 
+def test_what_tensorflow_sees_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("gpu") == ("ok", "TensorFlow sees none and trains on the processor")
+    monkeypatch.setattr(doctor, "_in_a_new_process", lambda _: ("2", ""))
+    assert find("gpu") == ("ok", "TensorFlow sees 2 GPUs")
+    monkeypatch.setattr(doctor, "_in_a_new_process", lambda _: ("", "no AVX"))
+    assert find("gpu") == ("broken", "TensorFlow: no AVX")
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no-such-package"))
     assert find("packages") == ("missing", "not installed: no-such-package")
@@ -172,7 +180,7 @@ def test_the_command_exits_with_1_where_the_named_thing_is_not_ok(mnist: Cli, tm
     assert json.loads(out)[0]["state"] == "missing"
     status, out, err = mnist("doctor", "nosuch")
     assert (status, out) == (2, "")
-    assert "given nosuch; allowed: python, packages, cpu, mnist, results, display, matplotlib, lab" in err
+    assert "given nosuch; allowed: python, packages, cpu, gpu, mnist, results, display, matplotlib, lab" in err
 
 
 def test_without_a_name_only_what_is_broken_counts(mnist: Cli, tmp_path: Path) -> None:

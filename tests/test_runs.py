@@ -202,6 +202,17 @@ def test_ctrl_c_while_the_network_is_exported_waits_for_its_end(
     assert runs.read("run", tmp_path).incomplete == "stopped by Ctrl-C"
 
 
+def test_the_commit_is_gits_or_that_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_git(*_: object, **__: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.delenv("MNIST_GIT_COMMIT", raising=False)
+    monkeypatch.setattr(runs.subprocess, "run", without_git)  # type: ignore[attr-defined]
+    assert runs._git_commit() is None
+    monkeypatch.setenv("MNIST_GIT_COMMIT", "c0ffee+")
+    assert runs._git_commit() == "c0ffee+"
+
+
 # --- listing, finding, comparing ---
 
 
