@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _BAR = 30  # characters, in a notebook
+# For those who closed the page and came back: Lab shows what was saved, and what comes then reaches no page.
+_HINT = "If this stands still since you came back to the page: it goes on. mnist runs, in a Terminal, shows how far it is."
 _SECONDS = 0.5  # between two changes in a notebook: each is a message to the browser
 
 
@@ -73,7 +75,7 @@ def _in_notebook(epochs: int) -> Iterator[Show]:
         if line or time.monotonic() - last > _SECONDS:
             last = time.monotonic()
             full = round(_BAR * done / epochs)
-            bar = [] if line and done >= epochs else [f"{'█' * full}{'░' * (_BAR - full)}  {now}".rstrip()]
+            bar = [] if line and done >= epochs else [f"{'█' * full}{'░' * (_BAR - full)}  {now}".rstrip(), _HINT]
             handle.update(_text("\n".join(lines + bar)), raw=True)
 
     try:
