@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-LAB = Path(__file__).parent.parent / "docker" / "lab"
+CLONE = Path(__file__).parent.parent
 
 
 class Machine:
-    """A machine whose commands say what a test wants."""
+    """A machine with a clone, whose commands say what a test wants."""
 
     def __init__(self, path: Path) -> None:
-        self.bin, self.home = path / "bin", path / "home"
+        self.bin, self.home, self.clone = path / "bin", path / "home", path / "clone"
         self.bin.mkdir()
         self.home.mkdir()
-        for name in (
-            "sh",
-            "cat",
-            "chown",
-            "cut",
-            "date",
-            "dirname",
-            "grep",
-            "id",
-            "mkdir",
-            "mv",
-            "tr",
-            "rm",
-            "sed",
-            "find",
-            "sort",
-            "cksum",
-        ):
+        # Of a clone, what the launcher looks at.
+        shutil.copytree(CLONE / "docker", self.clone / "docker", ignore=shutil.ignore_patterns(".env*"))
+        for folder in "mnist_utils", "notebooks", "results/reference", "work":
+            (self.clone / folder).mkdir(parents=True)
+        for folder in "results", "work":
+            (self.clone / folder).chmod(0o777)  # the tests may run as root, who is nobody there
+        shutil.copy(CLONE / "pyproject.toml", self.clone)
+        for name in "01_explore.ipynb", "README.md":
+            (self.clone / "notebooks" / name).touch()
+        self.launcher = self.clone / "docker" / "lab"
+        (path / "sockets").mkdir()
+        for number in 0, 1:
+            (path / "sockets" / f"X{number}").touch()
+        programs = (
+            "sh basename cat chown cksum cut date dirname find git grep head id ln mkdir mktemp mv printenv readlink rm sed"
+        )
+        for name in (*programs.split(), "sleep", "sort", "tar", "tr"):
             found = shutil.which(name)
             assert found, name
             (self.bin / name).symlink_to(found)
@@ -46,6 +46,7 @@ class Machine:
             "PATH": str(self.bin),
             "HOME": str(self.home),
             "WSLG": str(path / "wslg"),
+            "X11_SOCKETS": str(path / "sockets"),
             "XQUARTZ": str(path / "XQuartz"),
         }
 
@@ -69,7 +70,14 @@ class Machine:
 
     def lab(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = self.environment | environment
-        return subprocess.run([str(LAB), *words], env=variables, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [str(self.launcher), *words], env=variables, cwd=self.home, capture_output=True, text=True, check=False
+        )
+
+    def has_docker(self, log: Path, *, source: str = "", tensorflow: str = "") -> None:
+        """Have a docker that writes down what it is asked, with an image of this source and TensorFlow, and no Lab."""
+        labels = f'*source*) echo "{source}" ;; *tensorflow*) echo "{tensorflow}" ;;'
+        self.has("docker", f'echo "$NB_UID:$NB_GID $*" >>{log}; case "$*" in {labels} esac')
 
     def display(self, **environment: str) -> str:
         done = self.lab("display", **environment)
@@ -144,71 +152,189 @@ def test_a_word_that_it_does_not_know(machine: Machine) -> None:
     done = machine.lab("nosuch")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr
-        == "docker/lab: given nosuch; allowed: stop, shell, train, show, doctor, build, display, or nothing to start Lab\n"
+        done.stderr == "docker/lab: given nosuch; allowed: start, stop, mnist, shell, train, show, doctor, build, display, "
+        "or nothing to start Lab; a command of mnist: docker/lab mnist nosuch\n"
     )
 
 
 def test_help_lists_the_commands(machine: Machine) -> None:
     out = machine.lab("--help").stdout
     assert out.startswith("JupyterLab and the rest of the workbench in a container")
-    for word in "stop", "shell", "train -p epochs 3", "show RUN", "doctor", "build", "display":
+    for word in "start", "stop", "mnist", "shell", "train -p epochs 3", "show RUN", "doctor", "build", "display":
         assert f"docker/lab {word}" in out
 
 
 def test_it_builds_only_what_changed_and_trains_as_the_caller(machine: Machine) -> None:
     log = machine.home / "log"
     source = machine.lab("source").stdout.strip()
-    script = f'echo "$NB_UID:$NB_GID $*" >> {log}; if [ "$1" = image ]; then echo {{}}; fi'
-    machine.has("docker", script.format("old"))
+    machine.has_docker(log, source="old")
     assert machine.lab("train", "-p", "epochs", "3", SUDO_UID="7", SUDO_GID="8").returncode == 0
     said = log.read_text().splitlines()
     caller = "7:8" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
     assert any(line.startswith(f"{caller} build ") and f"source={source}" in line for line in said), said
     assert said[-1].endswith("run --rm -T train -p epochs 3")
     log.unlink()
-    machine.has("docker", script.format(source))
+    machine.has_docker(log, source=source)
     assert machine.lab("train", SUDO_UID="7", SUDO_GID="8").returncode == 0
     assert not any(" build " in line for line in log.read_text().splitlines())
     if os.getuid() == 0:
         machine.lab("train")
         assert log.read_text().splitlines()[-1].startswith("1000:1000 ")
+    (machine.clone / "notebooks" / "photo.jpg").touch()  # goes into no image
+    assert machine.lab("source").stdout.strip() == source
+    (machine.clone / "mnist_utils" / "new.py").touch()
+    assert machine.lab("source").stdout.strip() != source
+
+
+def test_a_tensorflow_that_was_asked_for_once_is_remembered(machine: Machine) -> None:
+    log = machine.home / "log"
+    source = machine.lab("source").stdout.strip()
+
+    def asked(*words: str, tensorflow: str) -> tuple[list[str], str]:
+        log.unlink(missing_ok=True)
+        machine.has_docker(log, source=source, tensorflow=tensorflow)
+        assert machine.lab(*words).returncode == 0
+        lines = log.read_text().splitlines()
+        return [line for line in lines if " build " in line], lines[-1]
+
+    cuda = "tensorflow[and-cuda]==2.21.*"
+    builds, last = asked("--gpu", "train", tensorflow="")
+    assert f"--label tensorflow={cuda}" in builds[0]
+    assert f"--build-arg TENSORFLOW={cuda}" in builds[0]
+    assert "compose.gpu.yaml" in last
+    builds, last = asked("train", tensorflow=cuda)
+    assert builds == []
+    assert "compose.gpu.yaml" in last
+    builds, last = asked("--cpu", "train", tensorflow=cuda)
+    assert "--build-arg TENSORFLOW= " in builds[0]
+    assert "compose.gpu.yaml" not in last
+    (machine.clone / "mnist_utils" / "new.py").touch()  # an automatic build
+    builds, _ = asked("train", tensorflow=cuda)
+    assert f"--build-arg TENSORFLOW={cuda}" in builds[0]
+
+
+def test_only_what_git_tracks_goes_into_an_image(machine: Machine, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a", "-C", str(machine.clone)]
+    for words in ["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]:
+        subprocess.run([*git, *words], check=True)
+    (machine.clone / "pyproject.toml").write_text("changed")
+    (machine.clone / "notebooks" / "mine.ipynb").touch()
+    (machine.clone / "docker" / "address").unlink()
+    context = tmp_path / "context"
+    context.mkdir()
+    done = machine.lab("context", str(context))
+    assert done.returncode == 0
+    assert done.stderr == "docker/lab: not in the image, for git does not track it (git add): notebooks/mine.ipynb \n"
+    assert (context / "pyproject.toml").read_text() == "changed"
+    found = {str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()}
+    assert {"docker/Dockerfile", "docker/lab"} < found
+    assert not {"notebooks/mine.ipynb", "docker/address"} & found
+
+
+def test_a_proxy_is_passed_on_in_both_spellings(machine: Machine) -> None:
+    machine.has("docker", 'case "$*" in *"run --rm"*) echo "$HTTPS_PROXY $https_proxy $NO_PROXY" ;; esac')
+    assert machine.lab("train", https_proxy="http://p:1", NO_PROXY="here").stdout == "http://p:1 http://p:1 here\n"
+
+
+def test_compose_by_hand_means_the_same_lab(machine: Machine, tmp_path: Path) -> None:
+    source = machine.lab("source").stdout.strip()
+    machine.has(
+        "docker",
+        f'case "$*" in *source*) echo "{source}" ;; "exec "*address) echo http://there ;; *run*cat*) cat ;; esac',
+    )
+    odd = tmp_path / 'it\'s "$5" \\ old'
+    done = machine.lab("start", "--a=b c", "--d='", MNIST_WORK=str(odd), LAB_PORT="8889")
+    assert done.returncode == 0, done.stderr
+    settings = (machine.clone / "docker" / ".env").read_text()
+    assert f'MNIST_CLONE="{machine.clone}"' in settings
+    escaped = str(odd).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    assert f'MNIST_WORK="{escaped}"' in settings
+    assert 'LAB_PORT="8889"' in settings
+    assert re.search(r'^COMPOSE_PROJECT_NAME="mnist-workbench-\d+-\d+"$', settings, re.MULTILINE)
+    line = re.search(r'^LAB_ARGS="(.*)"$', settings, re.MULTILINE)
+    assert line
+    assert shlex.split(line[1].replace("\\\\", "\\")) == ["--a=b c", "--d='"]
+    assert (odd / "results").readlink() == machine.clone / "results"
+
+
+def test_called_by_a_link_and_from_a_moved_clone(machine: Machine, tmp_path: Path) -> None:
+    link = tmp_path / "bin" / "workbench"
+    link.symlink_to(machine.launcher)
+    done = subprocess.run([link, "source"], env=machine.environment, capture_output=True, text=True, check=True)
+    assert done.stdout == machine.lab("source").stdout
+    source = done.stdout.strip()
+    machine.has("docker", f'case "$*" in *source*) echo "{source}" ;; "exec "*address) echo http://there ;; esac')
+    assert machine.lab().returncode == 0
+    assert (machine.clone / "work" / "results").readlink() == Path("../results")
+
+
+def test_another_folder_than_the_one_that_lab_runs_in_is_said(machine: Machine) -> None:
+    source = machine.lab("source").stdout.strip()
+    results = f"echo MNIST_RESULTS={machine.clone}/results"
+    inspect = f"*source*) echo {source} ;; *WorkingDir*) echo /other ;; *Env*) echo LAB_PORT=8888; {results} ;;"
+    answers = f'"ps "*) echo c0ffee ;; "exec "*address) echo http://there ;; {inspect}'
+    machine.has("docker", f'case "$*" in {answers} esac')
+    said = machine.lab("start", "--debug", LAB_PORT="8889").stderr.splitlines()
+    assert [line.partition(";")[0] for line in said] == [
+        f"docker/lab: this Lab works in /other, not in {machine.clone}/work",
+        "docker/lab: this Lab was not started with LAB_PORT=8889",
+        "docker/lab: this Lab runs without --debug",
+    ]
+
+
+def test_what_the_launcher_asks_itself_takes_nothing_of_a_commands_input(machine: Machine) -> None:
+    machine.has("xauth", "true")  # no cookie: it tries whether a window opens without
+    source = machine.lab("source").stdout.strip()
+    machine.has("docker", f'case "$*" in *source*) echo "{source}" ;; *tkinter*) cat >&2 ;; *"lab bash"*) cat ;; esac')
+    done = subprocess.run(
+        [machine.launcher, "shell", "-c", "cat"],
+        env=machine.environment | {"DISPLAY": ":0"},
+        cwd=machine.home,
+        input="words",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "words"
 
 
 def test_a_running_lab_is_left_alone(machine: Machine) -> None:
     log = machine.home / "log"
-    machine.has("docker", f'echo "$*" >> {log}; case "$*" in *" ps "*) echo c0ffee ;; *address) echo http://there ;; esac')
+    machine.has("docker", f'echo "$*" >> {log}; case "$*" in "ps "*) echo c0ffee ;; *address) echo http://there ;; esac')
     done = machine.lab()
     assert done.returncode == 0
     assert done.stdout == "http://there\ndocker/lab stop ends it.\n"
     assert not re.search(r"\b(up|build)\b", log.read_text())
     machine.lab("doctor")
-    assert "exec -T lab mnist doctor" in log.read_text()
+    assert "exec c0ffee mnist doctor" in log.read_text()
 
 
 def test_the_data_folder_is_given_whole(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     machine.has("docker", 'case "$*" in *"run --rm"*) echo "$MNIST_DATA_DIR" ;; esac')
-    command = f"cd '{tmp_path}' && MNIST_DATA_DIR=data '{LAB}' train"
+    command = f"cd '{tmp_path}' && MNIST_DATA_DIR=data '{machine.launcher}' train"
     done = subprocess.run(["sh", "-c", command], env=machine.environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"{tmp_path}/data\n"
     missing = machine.lab("train", MNIST_DATA_DIR="nosuch")
-    assert (missing.returncode, missing.stderr) == (1, "docker/lab: MNIST_DATA_DIR: given a folder that is not there\n")
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        "docker/lab: MNIST_DATA_DIR: given a folder that is not there: nosuch\n",
+    )
 
 
 def test_a_display_that_is_gone_takes_no_other_ones_cookie(machine: Machine) -> None:
     machine.has_cookie(":1")
     machine.display(DISPLAY=":1")
-    machine.display(DISPLAY=":7")
+    assert machine.display(DISPLAY=":7") == NONE.format("no X server listens on the display :7")
     assert (machine.home / ".cache/mnist-workbench/display-_1/cookie").stat().st_size > 0
 
 
 def test_each_clone_has_its_own_lab(machine: Machine, tmp_path: Path) -> None:
     machine.has("docker", 'case "$*" in *"run --rm"*) echo "$COMPOSE_PROJECT_NAME" ;; esac')
-    shutil.copytree(LAB.parent, tmp_path / "clone" / "docker")
+    shutil.copytree(machine.clone, tmp_path / "other")
     other = subprocess.run(
-        [tmp_path / "clone/docker/lab", "train"], env=machine.environment, capture_output=True, text=True, check=True
+        [tmp_path / "other/docker/lab", "train"], env=machine.environment, capture_output=True, text=True, check=True
     )
     names = {machine.lab("train").stdout, other.stdout}
     assert len(names) == 2
-    assert all(re.fullmatch(r"mnist-workbench-\d+\n", name) for name in names)
+    assert all(re.fullmatch(r"mnist-workbench-\d+-\d+\n", name) for name in names)
