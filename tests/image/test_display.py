@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.image.conftest import Workbench, docker
+from tests.image.conftest import UID, Workbench, docker
 
 pytestmark = pytest.mark.image
 NUMBER = 97
@@ -26,6 +27,7 @@ class Screen:
     """An X server of this machine, and the file with its cookie."""
 
     cookie: Path
+    number: int
 
     def windows(self) -> str:
         return self._ask("xwininfo", "-root", "-tree").decode()
@@ -35,39 +37,47 @@ class Screen:
         return np.asarray(Image.open(path).convert("RGB"))
 
     def _ask(self, *command: str) -> bytes:
-        environment = {**os.environ, "DISPLAY": f":{NUMBER}", "XAUTHORITY": str(self.cookie)}
+        environment = {**os.environ, "DISPLAY": f":{self.number}", "XAUTHORITY": str(self.cookie)}
         return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30).stdout
+
+
+@contextlib.contextmanager
+def server(number: int, cookie: Path, *names: str, options: tuple[str, ...] = ()) -> Iterator[Screen]:
+    """Run Xvfb, which lets in nobody without the cookie unless an option says otherwise."""
+    assert not Path(f"/tmp/.X11-unix/X{number}").exists(), f"another X server has the display :{number}"
+    cookie.touch(0o600)
+    key = secrets.token_hex(16)
+    for name in f":{number}", *names:
+        subprocess.run(["xauth", "-f", cookie, "add", name, ".", key], check=True, capture_output=True)
+    os.chown(cookie, UID, UID)
+    command = ["Xvfb", f":{number}", "-screen", "0", "1600x1100x24", "-auth", str(cookie), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while not Path(f"/tmp/.X11-unix/X{number}").exists():
+            assert process.poll() is None, "Xvfb ended"
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield Screen(cookie, number)
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture(scope="module")
 def screen(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
-    """Start Xvfb, which listens on its socket and on TCP, and lets in nobody without the cookie."""
-    cookie = tmp_path_factory.mktemp("screen") / "xauthority"
-    cookie.touch(0o600)
-    for name in f":{NUMBER}", f"{gateway(workbench)}:{NUMBER}":
-        subprocess.run(["xauth", "-f", cookie, "add", name, ".", key()], check=True, capture_output=True)
-    server = ["Xvfb", f":{NUMBER}", "-screen", "0", "1600x1100x24", "-listen", "tcp", "-auth", str(cookie)]
-    process = subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 20
-    while not Path(f"/tmp/.X11-unix/X{NUMBER}").exists():
-        assert process.poll() is None, "Xvfb ended"
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    yield Screen(cookie)
-    process.terminate()
-    process.wait(10)
-
-
-_KEY = secrets.token_hex(16)
-
-
-def key() -> str:
-    return _KEY
+    folder = tmp_path_factory.mktemp("screen")
+    folder.chmod(0o755)
+    folder.parent.chmod(0o755)
+    os.chown(folder, UID, UID)  # xauth locks the file, beside it
+    with server(NUMBER, folder / "xauthority", f"{gateway(workbench)}:{NUMBER}", options=("-listen", "tcp")) as made:
+        yield made
 
 
 def gateway(workbench: Workbench) -> str:
     """Return the address of this machine as its containers see it."""
-    return workbench.compose("run", "--rm", "-T", "lab", "python3", "-c", _GATEWAY).stdout.strip()
+    done = workbench.launcher("shell", "-c", f"python3 -c '{_GATEWAY}'")
+    return done.stdout.strip()
 
 
 _GATEWAY = """
@@ -78,40 +88,53 @@ for line in open("/proc/net/route").readlines()[1:]:
 """
 
 
-def show(workbench: Workbench, display: str, cookie: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Open the reference run's figures as a user does; what the launcher says goes into `log`."""
-    environment = {**os.environ, **workbench.environment, "DISPLAY": display, "XAUTHORITY": str(cookie)}
-    command = [str(workbench.path / "docker" / "lab"), "show", "reference"]
-    with log.open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+@contextlib.contextmanager
+def shown(workbench: Workbench, screen: Screen, log: Path, **environment: str) -> Iterator[None]:
+    """Open the reference run's figures as a person does, for as long as the block lasts; begin when one is on the screen."""
+    with log.open("w") as file:
+        process = workbench.start(workbench.path / "docker" / "lab", "show", "reference", log=file, cwd=None, **environment)
+    try:
+        until = time.monotonic() + 90
+        while "reference: confusion matrix" not in screen.windows():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, screen.windows() + log.read_text()
+            time.sleep(0.5)
+        yield
+    finally:
+        for name in docker("ps", "--quiet", "--filter", "name=lab-run").stdout.split():
+            docker("rm", "--force", name)
+        process.wait(20)
+    assert "reference: confusion matrix" not in screen.windows()
 
 
 @pytest.mark.parametrize("way", ["socket", "tcp"])
 def test_the_confusion_matrix_is_a_window_on_the_screen(
     workbench: Workbench, screen: Screen, tmp_path: Path, way: str
 ) -> None:
+    display = f":{NUMBER}" if way == "socket" else f"{gateway(workbench)}:{NUMBER}"
     log = tmp_path / "log"
-    process = show(workbench, f":{NUMBER}" if way == "socket" else f"{gateway(workbench)}:{NUMBER}", screen.cookie, log)
-    try:
-        until = time.monotonic() + 90
-        while "reference: confusion matrix" not in screen.windows():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, screen.windows()
-            time.sleep(0.5)
-        time.sleep(2)  # until it is drawn
+    with shown(workbench, screen, log, DISPLAY=display, XAUTHORITY=str(screen.cookie)):
+        assert f"windows: on the display {display}\n" in log.read_text()
         assert re.search(r'"reference: confusion matrix".* \d{3,4}x\d{3,4}', screen.windows())
-        colours, counts = np.unique(screen.picture(tmp_path / "screen.png").reshape(-1, 3), axis=0, return_counts=True)
-        grey = counts[(colours == 0xD9).all(axis=1)].sum()  # the diagonal's cells
-        assert grey > 1000
-        assert len(colours) > 50
-    finally:
-        workbench.compose("kill", "--remove-orphans", check=False)
-        for name in docker(
-            "ps", "--quiet", "--filter", f"name={workbench.environment['COMPOSE_PROJECT_NAME']}-lab-run"
-        ).stdout.split():
-            docker("rm", "--force", name)
-        process.wait(20)
-    assert "reference: confusion matrix" not in screen.windows()
+        until = time.monotonic() + 30
+        while True:  # until it is drawn
+            picture = screen.picture(tmp_path / "screen.png").reshape(-1, 3)
+            grey = (picture == 0xD9).all(axis=1).sum()  # the diagonal's cells
+            if grey > 1000 and len(np.unique(picture, axis=0)) > 50:
+                break
+            assert time.monotonic() < until, f"{grey} grey pixels"
+            time.sleep(0.5)
+
+
+def test_a_display_that_knows_its_user_without_a_cookie_is_tried(workbench: Workbench, tmp_path: Path) -> None:
+    """As several desktops' Xwayland, which knows its user by the socket; this server here lets in anybody."""
+    number = NUMBER + 1
+    with server(number, tmp_path / "xauthority", options=("-ac", "-nolisten", "tcp")) as screen:
+        nobody = {"DISPLAY": f":{number}", "XAUTHORITY": str(tmp_path / "none")}
+        said = workbench.launcher("display", cwd=workbench.path, timeout=120, **nobody)
+        assert said.stdout == f"windows: on the display :{number}, without a cookie\n", said.stderr
+        with shown(workbench, screen, tmp_path / "log", **nobody):
+            pass
 
 
 @pytest.mark.usefixtures("screen")
@@ -119,7 +142,8 @@ def test_without_the_cookie_no_window_opens_and_doctor_says_why(workbench: Workb
     empty = tmp_path / "nothing"
     empty.touch()
     said = workbench.launcher("display", DISPLAY=f":{NUMBER}", XAUTHORITY=str(empty))
-    assert said.stdout.startswith(f"windows: none (xauth knows no cookie for the display :{NUMBER})")
+    why = f"xauth knows no cookie for the display :{NUMBER}, and without one no window opens"
+    assert said.stdout.startswith(f"windows: none ({why})"), said.stdout
     sockets = ("-v", "/tmp/.X11-unix:/tmp/.X11-unix:ro", "-e", f"DISPLAY=:{NUMBER}")
     name = f"no-cookie-{os.getpid()}"
     done = docker(
@@ -133,8 +157,8 @@ def test_without_the_cookie_no_window_opens_and_doctor_says_why(workbench: Workb
     assert re.search(r"missing +matplotlib +draws with agg", done.stdout)
 
 
-def test_with_the_cookie_doctor_finds_windows(workbench: Workbench, screen: Screen) -> None:
-    done = workbench.launcher("doctor", "display", "matplotlib", DISPLAY=f":{NUMBER}", XAUTHORITY=str(screen.cookie))
+def test_with_the_cookie_doctor_finds_windows(other: Workbench, screen: Screen) -> None:
+    done = other.launcher("doctor", "display", "matplotlib", DISPLAY=f":{NUMBER}", XAUTHORITY=str(screen.cookie))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"ok +display +the display :97 \(socket\) accepts windows", done.stdout)
     assert re.search(r"ok +matplotlib +draws with tkagg", done.stdout, re.IGNORECASE)

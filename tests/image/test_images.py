@@ -10,15 +10,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from mnist_utils import paper
 from mnist_utils.data import load_dataset
-from tests.image.conftest import UID, Workbench, ask, docker, wait_for, whole_runs
+from tests.image.conftest import CLONE, ENGINE, NAME, PODMAN, UID, Workbench, ask, docker, wait_for, whole_runs
 
 pytestmark = pytest.mark.image
 LAB, SERVE = "mnist-workbench:lab", "mnist-workbench:serve"
-HARDENED = ("--rm", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/home/mnist:mode=1777", "--cap-drop", "ALL")
+HARDENED = ("--rm", "--read-only", "--tmpfs", "/tmp:exec", "--tmpfs", "/home/mnist:mode=1777", "--cap-drop", "ALL")
+HUB = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Hub(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"version": "6.1.1"}')
+    do_POST = do_GET
+
+HTTPServer(("127.0.0.1", 8081), Hub).serve_forever()
+"""
+MODULES = """
+import importlib, pkgutil, mnist_utils
+for module in pkgutil.walk_packages(mnist_utils.__path__, "mnist_utils."):
+    importlib.import_module(module.name)
+    print(module.name)
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +55,51 @@ def test_it_never_runs_as_root(image: str, options: tuple[str, ...], uid: int) -
     assert docker("run", "--rm", *options, image, "id", "-u").stdout == f"{uid}\n"
 
 
+@pytest.mark.parametrize("options", [(), ("--user", "4321:4321")])
+def test_whoever_it_runs_as_has_a_name_and_a_shell_that_finds_the_programs(options: tuple[str, ...]) -> None:
+    """As Lab's terminals are: a login shell, for which /etc/profile makes a PATH of its own."""
+    code = "whoami; echo $USER $SHELL; command -v mnist papermill git nano less curl; python -c 'import tensorflow'"
+    done = docker("run", *HARDENED, *options, LAB, "bash", "-lc", code)
+    name = NAME if options else "mnist"
+    assert done.stdout.splitlines() == [
+        *(name, f"{name} /bin/bash", "/opt/venv/bin/mnist", "/opt/venv/bin/papermill"),
+        *(f"/usr/bin/{name}" for name in ("git", "nano", "less", "curl")),
+    ]
+
+
+def test_each_module_of_the_package_can_be_imported() -> None:
+    done = docker("run", *HARDENED, LAB, "python3", "-c", MODULES)
+    assert len(done.stdout.split()) == len(list((CLONE / "mnist_utils").rglob("*.py"))) - 1
+
+
+def test_two_builds_of_one_commit_hold_the_same_files() -> None:
+    """Of the small image, for it is built in seconds; the others are made by the same steps."""
+    subprocess.run([CLONE / "tests/image/build", "serve", "again"], cwd=CLONE, env=ENGINE, check=True, timeout=600)
+    engines = ["/proc/*", "/sys/*", "/dev/*", "/etc/host*", "/etc/resolv.conf"]
+    find = "find / -xdev -type f " + " ".join(f"! -path '{path}'" for path in engines)
+    command = ("--user", "0", "--entrypoint", "sh")
+    try:
+        files = [
+            set(docker("run", "--rm", *command, f"{SERVE}{tag}", "-c", f"{find} -exec sha256sum {{}} +").stdout.splitlines())
+            for tag in ("", "-again")
+        ]
+    finally:
+        docker("rmi", "--force", f"{SERVE}-again")
+    assert len(files[0]) > 3000
+    differing = {line.split(maxsplit=1)[1] for line in files[0] ^ files[1]}
+    # Python marks shared constants as its memory happens to hold them, in a file or two; dates would differ in thousands.
+    assert all(name.endswith(".pyc") for name in differing), differing
+    assert len(differing) < 10, differing
+
+
+def test_only_what_git_tracks_is_in_the_image() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=CLONE, capture_output=True, text=True, check=True).stdout.split()
+    find = "find mnist_utils notebooks results docker -type f ! -name '*.pyc'"
+    found = docker("run", "--rm", "--workdir", "/workbench", LAB, "sh", "-c", find).stdout.split()
+    assert len(found) > 50
+    assert set(found) <= set(tracked)
+
+
 @pytest.mark.parametrize("image", [LAB, SERVE])
 def test_it_answers_read_only_without_network_and_as_anybody(image: str, tmp_path: Path) -> None:
     dataset = load_dataset("digits")
@@ -46,7 +111,8 @@ def test_it_answers_read_only_without_network_and_as_anybody(image: str, tmp_pat
 
 
 def test_the_servers_image_is_small_and_has_neither_tensorflow_nor_jupyter() -> None:
-    assert int(docker("image", "inspect", "--format", "{{ .Size }}", SERVE).stdout) <= 500e6
+    assert int(docker("image", "inspect", "--format", "{{ .Size }}", SERVE).stdout) <= 450e6
+    assert int(docker("image", "inspect", "--format", "{{ .Size }}", LAB).stdout) <= 2.1e9
     code = "import importlib.util as i; print([n for n in ('tensorflow', 'keras', 'jupyterlab', 'pip') if i.find_spec(n)])"
     assert docker("run", "--rm", SERVE, "python3", "-c", code).stdout == "[]\n"
 
@@ -88,6 +154,81 @@ def test_training_writes_into_the_mounted_results_as_the_caller(workbench: Workb
     assert whole_runs(workbench)["from-compose"]["test"]["accuracy"] > 0.5  # type: ignore[index]
     owners = {path.stat().st_uid for path in [run, *run.rglob("*")]}
     assert owners == {UID}
+
+
+def test_all_notebooks_run_in_the_image(workbench: Workbench) -> None:
+    parameters = yaml.safe_load((CLONE / "tests/notebooks/parameters.yaml").read_text())
+    given: dict[str, object] = {"dataset": "digits"}
+    for name, values in parameters.items():
+        given |= {key: value for key, value in values.items() if name.startswith(("01", "05")) and key != "dataset"}
+    file = workbench.path / "small.yaml"
+    file.write_text(yaml.safe_dump(given))
+    done = workbench.launcher("mnist", "run", "-f", "small.yaml", "--run", "all", timeout=600)
+    assert done.returncode == 0, done.stderr
+    folder = workbench.path / "results" / "all"
+    assert len(list(folder.glob("notebooks/*.ipynb"))) == 7
+    assert f"{'report':19}  {folder / 'report.html'}" in done.stdout
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {UID}
+
+
+def test_what_is_installed_stays_and_replaces_nothing(tmp_path: Path) -> None:
+    """From folders, for a test has no network: pip builds a package of the one, and refuses what the other would replace."""
+    for name, needs in ("own-package", ""), ("greedy-package", "numpy<2"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(
+            f'[build-system]\nrequires = []\nbuild-backend = "setuptools.build_meta"\n'
+            f'[project]\nname = "{name}"\nversion = "1"\ndependencies = {[needs] if needs else []}\n'
+        )
+        (folder / f"{name.replace('-', '_')}.py").write_text("word = 'installed'\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", str(tmp_path)], check=True)
+    tmp_path.chmod(0o755)
+    options = ("run", "--rm", "--read-only", "--tmpfs", "/tmp:exec", "--user", f"{UID}:{UID}", "--network", "none")
+    folders = ("-v", f"{home}:/home/mnist", "-v", f"{tmp_path}:/home/mnist/work", LAB)
+    pip = ("python3", "-m", "pip", "install", "--no-build-isolation")
+    docker(*options, *folders, *pip, "./own-package")
+    code = "import own_package, numpy; print(own_package.word, own_package.__file__, numpy.__file__)"
+    word, where, numpy = docker(*options, *folders, "python3", "-c", code).stdout.split()
+    assert (word, where.startswith("/home/mnist/.local/"), numpy.startswith("/opt/venv/")) == ("installed", True, True)
+    refused = docker(*options, *folders, *pip, "./greedy-package", check=False)
+    assert refused.returncode == 1 or PODMAN  # whose client forgets it
+    assert "numpy" in refused.stderr
+
+
+def test_a_hub_can_start_it() -> None:
+    """What a hub sets and asks: the server comes up at its address, and sends who comes to the hub."""
+    given = {
+        "API_TOKEN": "secret",
+        "API_URL": "http://127.0.0.1:8081/hub/api",
+        "ACTIVITY_URL": "",
+        "BASE_URL": "/",
+        "CLIENT_ID": "jupyterhub-user-ada",
+        "HOST": "",
+        "OAUTH_CALLBACK_URL": "/user/ada/oauth_callback",
+        "SERVER_NAME": "",
+        "SERVICE_PREFIX": "/user/ada/",
+        "SERVICE_URL": "http://0.0.0.0:8888/user/ada/",
+        "USER": "ada",
+    }
+    options = [word for name, value in given.items() for word in ("-e", f"JUPYTERHUB_{name}={value}")]
+    name = f"hub-{UID}"
+    docker("run", "--detach", "--name", name, "-p", "127.0.0.1:18890:8888", *options, LAB)
+    try:
+        docker("exec", "--detach", name, "python3", "-c", HUB)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                status, _ = ask("http://127.0.0.1:18890/user/ada/lab")
+                break
+            except OSError:
+                assert time.monotonic() < until, docker("logs", name).stderr
+                time.sleep(0.3)
+        assert status == 302, docker("logs", name).stderr  # to the hub, to log in
+        assert "02_train.ipynb" in docker("exec", name, "ls", "notebooks").stdout
+    finally:
+        docker("rm", "--force", name)
 
 
 def test_a_stop_in_the_middle_of_training_loses_nothing(workbench: Workbench) -> None:
