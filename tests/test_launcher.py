@@ -285,7 +285,7 @@ def test_another_folder_than_the_one_that_lab_runs_in_is_said(machine: Machine) 
 def test_what_the_launcher_asks_itself_takes_nothing_of_a_commands_input(machine: Machine) -> None:
     machine.has("xauth", "true")  # no cookie: it tries whether a window opens without
     source = machine.lab("source").stdout.strip()
-    machine.has("docker", f'case "$*" in *source*) echo "{source}" ;; *tkinter*) cat >&2 ;; *"lab bash"*) cat ;; esac')
+    machine.has("docker", f'case "$*" in *source*) echo "{source}" ;; *tkinter*) cat >&2 ;; *"command bash"*) cat ;; esac')
     done = subprocess.run(
         [machine.launcher, "shell", "-c", "cat"],
         env=machine.environment | {"DISPLAY": ":0"},

@@ -101,7 +101,7 @@ def shown(workbench: Workbench, screen: Screen, log: Path, **environment: str) -
             time.sleep(0.5)
         yield
     finally:
-        for name in docker("ps", "--quiet", "--filter", "name=lab-run").stdout.split():
+        for name in docker("ps", "--quiet", "--filter", "name=command-run").stdout.split():
             docker("rm", "--force", name)
         process.wait(20)
     assert "reference: confusion matrix" not in screen.windows()

@@ -129,6 +129,7 @@ def test_a_command_beside_lab_is_not_taken_for_it(other: Workbench) -> None:
         done = other.launcher()
         assert (done.returncode, done.stdout.startswith("http://127.0.0.1:18899/?token=")) == (0, True), done.stderr
         assert other.launcher().stdout.splitlines()[0] == done.stdout.splitlines()[0]
+        assert other.compose("exec", "-T", "lab", "address").stdout == done.stdout.splitlines(keepends=True)[0]
         stopped = other.launcher("stop").stdout.splitlines()
         assert stopped[0] == "Lab is stopped."
         assert re.fullmatch(r"Still running, of other commands: \S+ \(docker stop NAME ends one\)", stopped[1])
@@ -200,7 +201,7 @@ def test_serving_by_the_launcher_answers_on_this_machine(workbench: Workbench, d
                 time.sleep(0.2)
         assert status == 200, text
     finally:
-        names = docker("ps", "--quiet", "--filter", "name=lab-run").stdout.split()
+        names = docker("ps", "--quiet", "--filter", "name=command-run").stdout.split()
         for name in names:
             docker("rm", "--force", name)
         process.communicate(timeout=30)
