@@ -27,7 +27,7 @@ class Desk:
             (self.originals / name).write_text(f"{name}, first")
 
     def copy(self, folder: Path | None = None, **environment: str) -> str:
-        command, variables = [sys.executable, self.script], {**os.environ, **environment}
+        command, variables = [sys.executable, self.script], {"PATH": os.environ["PATH"], **environment}
         done = subprocess.run(command, cwd=folder or self.work, env=variables, capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
 
