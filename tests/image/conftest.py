@@ -186,6 +186,18 @@ def ask(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
+def first_answer(url: str, process: Process | None = None, seconds: float = 60) -> tuple[int, str]:
+    """Ask a server until it answers anything; the status and the text. Fails if its process ends before."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return ask(url)
+        except OSError:
+            assert process is None or process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until, f"{url} did not answer within {seconds} s"
+            time.sleep(0.2)
+
+
 def wait_for(url: str, seconds: float = 30) -> None:
     """Wait until a server answers with 200."""
     until = time.monotonic() + seconds

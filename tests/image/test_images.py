@@ -15,7 +15,7 @@ from PIL import Image
 
 from mnist_utils import paper
 from mnist_utils.data import load_dataset
-from tests.image.conftest import CLONE, ENGINE, NAME, PODMAN, UID, Workbench, ask, docker, wait_for, whole_runs
+from tests.image.conftest import CLONE, ENGINE, NAME, PODMAN, UID, Workbench, ask, docker, first_answer, wait_for, whole_runs
 
 pytestmark = pytest.mark.image
 LAB, SERVE = "mnist-workbench:lab", "mnist-workbench:serve"
@@ -217,14 +217,7 @@ def test_a_hub_can_start_it() -> None:
     docker("run", "--detach", "--name", name, "-p", "127.0.0.1:18890:8888", *options, LAB)
     try:
         docker("exec", "--detach", name, "python3", "-c", HUB)
-        until = time.monotonic() + 60
-        while True:
-            try:
-                status, _ = ask("http://127.0.0.1:18890/user/ada/lab")
-                break
-            except OSError:
-                assert time.monotonic() < until, docker("logs", name).stderr
-                time.sleep(0.3)
+        status, _ = first_answer("http://127.0.0.1:18890/user/ada/lab")
         assert status == 302, docker("logs", name).stderr  # to the hub, to log in
         assert "02_train.ipynb" in docker("exec", name, "ls", "notebooks").stdout
     finally:

@@ -12,7 +12,18 @@ import pytest
 
 from mnist_utils import paper
 from mnist_utils.data import load_dataset
-from tests.image.conftest import NAME, UID, Workbench, ask, docker, end, new_clone, remove_containers, whole_runs
+from tests.image.conftest import (
+    NAME,
+    UID,
+    Workbench,
+    ask,
+    docker,
+    end,
+    first_answer,
+    new_clone,
+    remove_containers,
+    whole_runs,
+)
 
 pytestmark = pytest.mark.image
 
@@ -190,15 +201,7 @@ def test_a_proxy_and_its_certificates_are_passed_on(workbench: Workbench, tmp_pa
 def test_serving_by_the_launcher_answers_on_this_machine(workbench: Workbench, desk: Path) -> None:
     process = workbench.start(workbench.path / "docker" / "lab", "mnist", "serve", cwd=desk)
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                status, text = ask("http://127.0.0.1:15000/readyz")
-                break
-            except OSError:
-                assert process.poll() is None, process.communicate()[0]
-                assert time.monotonic() < until
-                time.sleep(0.2)
+        status, text = first_answer("http://127.0.0.1:15000/readyz", process)
         assert status == 200, text
     finally:
         names = docker("ps", "--quiet", "--filter", "name=command-run").stdout.split()
