@@ -15,9 +15,12 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils import cluster, models, runs, sweep
-from mnist_utils.data import load_dataset
-from mnist_utils.evaluation import evaluate
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.evaluation.metrics import evaluate
+from mnist_utils.experiments import grid, runner, store
+from mnist_utils.runs.record import alone
+from mnist_utils.runs.run import Run, predictions
+from mnist_utils.training import architectures
 
 
 def main() -> None:
@@ -35,16 +38,16 @@ def main() -> None:
 
 def _measure(model: str, seeds: int, results: Path) -> str:
     machine = where()
-    points, _ = sweep.points({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
+    points, _ = grid.points({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
     config, dataset = points[0].config, load_dataset("mnist")
-    folder = sweep.new_folder(model, results)
-    with runs.alone(folder, model), cluster.local(1) as client:
-        sweep.begin(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
-        cluster.run(client, points, folder)
-    found = sweep.read(folder, points)
+    folder = store.new_folder(model, results)
+    with alone(folder, model), runner.local(1) as client:
+        store.begin(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
+        runner.run(client, points, folder)
+    found = store.read(folder, points)
     made = [found[point.key] for point in points]
     _check(made)
-    parameters = models.build(model).count_params()
+    parameters = architectures.build(model).count_params()
     lines = [
         f"{machine} MNIST: {len(dataset.x_train):,} images trained on, {len(dataset.x_validation):,} for validation, "
         f"{len(dataset.x_test):,} for the test, which each run opens once.",
@@ -65,7 +68,7 @@ def _measure(model: str, seeds: int, results: Path) -> str:
         "The interval is Student's, over seeds: it speaks of other trainings, not of other test images.",
     ]
     for first in range(0, seeds - 4, 5):
-        together = np.mean([runs.predictions(run)[0] for run in made[first : first + 5]], axis=0)
+        together = np.mean([predictions(run)[0] for run in made[first : first + 5]], axis=0)
         found = evaluate(together, dataset.y_test)
         low, high = found.accuracy_interval
         lines.append(
@@ -75,7 +78,7 @@ def _measure(model: str, seeds: int, results: Path) -> str:
     return "\n".join(lines)
 
 
-def _check(made: list[runs.Run]) -> None:
+def _check(made: list[Run]) -> None:
     for run in made:
         if run.incomplete:
             raise SystemExit(f"{run.path} failed: {run.incomplete}")

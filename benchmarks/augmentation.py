@@ -17,11 +17,11 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils import training
-from mnist_utils.config import Augment, make_config
-from mnist_utils.data import Dataset, load_dataset
-from mnist_utils.evaluation import holm
-from mnist_utils.robustness import Robustness, measure
+from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.evaluation.robustness import Robustness, measure
+from mnist_utils.evaluation.statistics import holm
+from mnist_utils.training import fit
+from mnist_utils.training.config import Augment, make_config
 
 KINDS = get_args(Augment)
 
@@ -65,9 +65,9 @@ def _measure(seeds: int, epochs: int, images: int) -> str:
 def _train(kind: str, seed: int, epochs: int, dataset: Dataset, digits: Dataset) -> Robustness:
     config = make_config(model="fast", dataset="mnist", augment=kind, epochs=epochs, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        model = training.train(config, dataset, Path(folder), progress=False).model
+        model = fit.train(config, dataset, Path(folder), progress=False).model
     x, y = dataset.x_validation, dataset.y_validation
-    found = measure(lambda images: training.probabilities(model, images), x, y, others=(digits,), seed=seed)
+    found = measure(lambda images: fit.probabilities(model, images), x, y, others=(digits,), seed=seed)
     print(f"{kind}, seed {seed}: clean {found.table['accuracy'].iloc[0]:.2%}, MNIST-C {found.mean:.2%}", flush=True)
     return found
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.bad_input [--n 100000] [--seed 0]
 
-Pictures of every format and mode (`tests/bad_pictures.py`), mutated, go through `images.read` in worker processes, then
+Pictures of every format and mode (`tests/bad_pictures.py`), mutated, go through the reader in worker processes, then
 one by one through a real `mnist serve`. Only on Linux: memory is read from /proc. Ends with status 1 if anything was found.
 """
 
@@ -30,8 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_utils import images
-from mnist_utils.images import ErrorKind, ImageError, Reading
+from mnist_utils.preprocessing.decode import ErrorKind, ImageError
+from mnist_utils.preprocessing.reader import Reading, read
 from tests.bad_pictures import mutated, seeds
 
 STATUS: dict[str, int] = {"read": 200, "cannot be decoded": 400, "too large": 413, "not a picture": 415, "no digit": 422}
@@ -133,7 +133,7 @@ def _read_chunk(task: tuple[int, int, int]) -> tuple[list[Seen], list[str], int,
 def outcome_of(content: bytes) -> tuple[str, str]:
     """Read a picture; "read", the kind of its `ImageError`, or "fault" with what is wrong."""
     try:
-        reading: Reading = images.read(content)
+        reading: Reading = read(content)
     except ImageError as error:
         kind: ErrorKind = error.kind
         return kind, "" if str(error).startswith(kind) else f"an ImageError of no kind: {error}"
@@ -186,7 +186,7 @@ def through_server(whole: Whole, n: int, seed: int) -> Record:
 def _server(record: Record) -> Iterator[tuple[int, int]]:
     """Run `mnist serve` for a while: its port, its process. What is on its stderr and is no line of its log is a fault."""
     results = Path(__file__).parent.parent / "results"
-    command = [sys.executable, "-m", "mnist_utils.cli", "serve", "--port", "0", "--results", str(results)]
+    command = [sys.executable, "-m", "mnist_utils.cli.main", "serve", "--port", "0", "--results", str(results)]
     with (
         tempfile.TemporaryFile("w+", errors="replace") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnist_utils.data import load_dataset
+from mnist_utils.data.datasets import load_dataset
 
 NETWORK = Path(__file__).parent.parent / "results" / "reference"
 KERAS = """

@@ -1,4 +1,4 @@
-"""What the end of an epoch waits for: the same network fed with arrays, as Keras does it, and by `backend.batches`.
+"""What the end of an epoch waits for: the same network fed with arrays, as Keras does it, and by `training.backend.batches`.
 
 python -m benchmarks.feeding [--epochs 6] [--write]
 
@@ -12,8 +12,8 @@ import time
 import numpy as np
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils import training
-from mnist_utils.backend import batches
+from mnist_utils.training.backend import batches
+from mnist_utils.training.fit import compiled, epoch_images, prepare
 
 
 def main() -> None:
@@ -25,13 +25,13 @@ def main() -> None:
 
 def _measure(epochs: int) -> str:
     machine = where()
-    config, dataset = training.prepare(dataset="mnist")
-    model = training.compiled(config, len(dataset.x_train))
-    x, y = training.epoch_images(dataset.x_train, dataset.y_train, config, 0)
+    config, dataset = prepare(dataset="mnist")
+    model = compiled(config, len(dataset.x_train))
+    x, y = epoch_images(dataset.x_train, dataset.y_train, config, 0)
     x, size = x[..., None], config.batch_size
     ways = {
         "arrays, as Keras feeds them": lambda n: model.fit(x[:n], y[:n], batch_size=size, shuffle=False, verbose=0),
-        "`backend.batches`": lambda n: model.fit(batches(size, x[:n], y[:n]), shuffle=False, verbose=0),
+        "`training.backend.batches`": lambda n: model.fit(batches(size, x[:n], y[:n]), shuffle=False, verbose=0),
     }
     walls: dict[str, list[float]] = {way: [] for way in ways}
     works: dict[str, list[float]] = {way: [] for way in ways}

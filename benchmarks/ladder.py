@@ -17,10 +17,10 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils import models, training
-from mnist_utils.backend import keras, layers
-from mnist_utils.config import choose_precision, make_config
-from mnist_utils.data import Dataset, load_dataset
+from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.training import architectures, fit
+from mnist_utils.training.backend import keras, layers
+from mnist_utils.training.config import choose_precision, make_config
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def _train(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[float, float]:
     keras.utils.set_random_seed(seed)
     config = make_config(model="fast", dataset="mnist", seed=seed, **given)
     network = _builder(recipe)()
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(models, "build", return_value=network):
-        history = training.train(config, dataset, Path(folder), progress=False).history
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(architectures, "build", return_value=network):
+        history = fit.train(config, dataset, Path(folder), progress=False).history
     return history[-1]["val_accuracy"], sum(row["seconds"] for row in history)
 
 

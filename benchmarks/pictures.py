@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnist_utils import inference, runs
-from mnist_utils.data import load_dataset
-from mnist_utils.evaluation import wilson_interval
-from mnist_utils.images import ImageError, read
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.evaluation.statistics import wilson_interval
+from mnist_utils.preprocessing.decode import ImageError
+from mnist_utils.preprocessing.reader import read
+from mnist_utils.runs import inference
+from mnist_utils.runs.run import model_path, results_dir
 from tests.pictures import KINDS
 
 SEED = 0
@@ -32,7 +34,7 @@ def main() -> None:
         "--failures", type=Path, help="write the wrongly answered ones, as the network saw them, a row a kind"
     )
     options = parser.parse_args()
-    path = runs.model_path(options.model, runs.results_dir())
+    path = model_path(options.model, results_dir())
     predict = inference.load(path)
     dataset = load_dataset("mnist")
     x, y = (dataset.x_test, dataset.y_test) if options.test else (dataset.x_validation, dataset.y_validation)

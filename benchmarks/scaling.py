@@ -18,9 +18,9 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.results import arguments, publish, where
-from mnist_utils.augmentation import augment
-from mnist_utils.config import Augment
-from mnist_utils.data import load_dataset
+from mnist_utils.data.augmentation import augment
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.training.config import Augment
 
 IMAGES = (1_000, 3_000, 10_000, 30_000, 54_000)
 BATCHES = (32, 64, 128, 256, 512, 1024)
@@ -87,15 +87,15 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
-    from mnist_utils import training
-    from mnist_utils.backend import batches as feed
+    from mnist_utils.training import fit
+    from mnist_utils.training.backend import batches as feed
 
-    base, dataset = training.prepare(dataset="mnist")
+    base, dataset = fit.prepare(dataset="mnist")
 
     def seconds(n: int, batch: int) -> float:
         config = base.model_copy(update={"batch_size": batch})
-        model = training.compiled(config, n)
-        x, y = training.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
+        model = fit.compiled(config, n)
+        x, y = fit.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
         few = min(n, batch * 12) - 1  # the last batch is not full: TensorFlow compiles that apart
         model.fit(feed(batch, x[:few, ..., None], y[:few]), shuffle=False, verbose=0)
         start = time.perf_counter()

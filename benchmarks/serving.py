@@ -33,15 +33,15 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.results import write
-from mnist_utils.data import load_dataset
-from mnist_utils.runs import cpu_name
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.runs.environment import cpu_name
 from tests.pictures import KINDS
 
 HERE = Path(__file__).parent
 A = "A"
 SERVERS = {
-    "1 worker": ["mnist_utils.cli", "serve", "--port"],
-    "2 workers": ["mnist_utils.cli", "serve", "--workers", "2", "--port"],
+    "1 worker": ["mnist_utils.cli.main", "serve", "--port"],
+    "2 workers": ["mnist_utils.cli.main", "serve", "--workers", "2", "--port"],
     A: ["benchmarks.flask_peer"],
 }
 PICTURES = {"28x28, white on black": "as_is", "300x260, black on white": "black_on_white"}

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.results import arguments, publish, where
 
-KERAS, OURS = "import keras", "from mnist_utils.backend import keras"
+KERAS, OURS = "import keras", "from mnist_utils.training.backend import keras"
 
 
 def main() -> None:
@@ -86,15 +86,17 @@ def _inner() -> dict[str, float]:
 
     spent["the command line"] = clock() - start
     start = clock()
-    from mnist_utils import evaluation, runs, training
+    from mnist_utils.evaluation import metrics
+    from mnist_utils.runs import record
+    from mnist_utils.training import fit
 
     spent["importing Keras and TensorFlow"] = clock() - start
     start = clock()
-    config, dataset = training.prepare(dataset="mnist")
+    config, dataset = fit.prepare(dataset="mnist")
     spent["the data set: read, checked, split"] = clock() - start
 
     steps: list[float] = []
-    show_steps = training._show_steps
+    show_steps = fit._show_steps
 
     def noted(show: Any, *args: Any) -> Any:
         steps.append(clock())  # fit begins
@@ -105,18 +107,18 @@ def _inner() -> dict[str, float]:
 
         return show_steps(show_and_note, *args)
 
-    training._show_steps = noted
-    timed(training, "compiled", "building network and optimiser")
-    timed(training, "_validation", "validation; TensorFlow compiles")
-    keras_model = training.keras.Model
+    fit._show_steps = noted
+    timed(fit, "compiled", "building network and optimiser")
+    timed(fit, "_validation", "validation; TensorFlow compiles")
+    keras_model = fit.keras.Model
     timed(keras_model, "export", "LiteRT export")
     timed(keras_model, "save", "Keras file")
-    timed(training, "probabilities", "predicting (of which some in the validation)")
-    timed(evaluation, "evaluate", "metrics")
-    timed(runs, "draw", "drawing figures")
+    timed(fit, "probabilities", "predicting (of which some in the validation)")
+    timed(metrics, "evaluate", "metrics")
+    timed(record, "draw", "drawing figures")
     with tempfile.TemporaryDirectory() as folder:
         start = clock()
-        runs.record(config, dataset, "run", Path(folder), progress=False)
+        record.record(config, dataset, "run", Path(folder), progress=False)
         recorded = clock() - start
     spent["predicting"] = (
         spent.pop("predicting (of which some in the validation)") - spent["validation; TensorFlow compiles"]

@@ -3,4 +3,6 @@
 c = get_config()  # noqa: F821 - IPython gives it
 c.InlineBackend.figure_formats = {"retina"}  # twice the pixels: sharp on the screens of today
 # TensorFlow's words on its own start would stand under the cell that imports it first.
-c.InteractiveShellApp.exec_lines = ["import mnist_utils.stderr as _stderr; _stderr.quiet_import('tensorflow'); del _stderr"]
+c.InteractiveShellApp.exec_lines = [
+    "from mnist_utils._support.stderr import quiet_import as _quiet; _quiet('tensorflow'); del _quiet"
+]

@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import ImageOps
 
-from tests.test_images import packed, seven
+from tests.paths import REFERENCE
+from tests.preprocessing.test_reader import packed, seven
 
-REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 MODEL = REFERENCE / "model.tflite"
 BLACK_ON_WHITE, WHITE_ON_BLACK = packed(seven()), packed(ImageOps.invert(seven()))
 
@@ -31,7 +31,7 @@ def failed(response: Any, status: int, message: str) -> None:
 
 
 def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
-    command = [sys.executable, "-m", "mnist_utils.cli", "serve", "--results", str(REFERENCE.parent), "--port", "0"]
+    command = [sys.executable, "-m", "mnist_utils.cli.main", "serve", "--results", str(REFERENCE.parent), "--port", "0"]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     line = process.stdout.readline()

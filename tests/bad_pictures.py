@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from mnist_utils.data import load_dataset
+from mnist_utils.data.datasets import load_dataset
 from tests.pictures import KINDS, Digit, image, packed, painted, sheet, strokes
 
 PNG, JPEG, GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mnist_utils import cli
+from mnist_utils.cli import main
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -53,7 +53,7 @@ def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mnist", *arguments])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         return int(stopped.value.code or 0), out, err
@@ -72,10 +72,10 @@ def client() -> TestClient:
     """Ask a server of its own in this process."""
     from fastapi.testclient import TestClient
 
-    from mnist_utils import serving
+    from mnist_utils.serving import app
     from tests.asking import MODEL
 
-    return TestClient(serving.create_app(MODEL))
+    return TestClient(app.create_app(MODEL))
 
 
 @pytest.fixture(scope="module")

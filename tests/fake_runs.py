@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mnist_utils.config import make_config
-from mnist_utils.runs import Run
+from mnist_utils.runs.run import Run
+from mnist_utils.training.config import make_config
 
 
 def fake(name: str, validation: float, *, test: float = 0.9, seconds: float = 1.0, why: str = "", **config: Any) -> Run:

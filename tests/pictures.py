@@ -197,7 +197,7 @@ KINDS: dict[str, Callable[[Digit, np.random.Generator], bytes]] = {
 
 
 def main() -> None:
-    from mnist_utils.data import load_dataset
+    from mnist_utils.data.datasets import load_dataset
 
     parser = argparse.ArgumentParser(prog="python -m tests.pictures", description="Write a picture of each kind.")
     parser.add_argument("folder", type=Path, help="where; their names begin with the digit")

@@ -6,9 +6,8 @@ import ast
 import re
 import sys
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
-CLONE = Path(__file__).parent.parent
+from tests.paths import CLONE
 
 
 def imported() -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.asking import start
 from tests.chromium import chromium
-from tests.test_images import packed, seven
+from tests.preprocessing.test_reader import packed, seven
 
 pytestmark = pytest.mark.browser
 Points = list[tuple[float, float]]

@@ -17,9 +17,10 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.paths import CLONE
+
 Done = subprocess.CompletedProcess[str]
 Process = subprocess.Popen[str]
-CLONE = Path(__file__).parent.parent.parent
 UID = 4321  # of nobody who has a name in the image
 PODMAN = "podman" in os.environ.get("DOCKER_HOST", "")
 NAME = str(UID) if PODMAN else "mnist"  # podman names a number by itself, docker/start does where Docker does not

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import CLONE, docker
+from tests.image.conftest import docker
+from tests.paths import CLONE
 
 pytestmark = pytest.mark.image
 SCRIPTS = ("docker/lab", "docker/start", "docker/install", "docker/profile.sh", "tests/image/base", "tests/image/build")

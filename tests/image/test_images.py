@@ -13,9 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from mnist_utils import paper
-from mnist_utils.data import load_dataset
-from tests.image.conftest import CLONE, ENGINE, NAME, PODMAN, UID, Workbench, ask, docker, first_answer, wait_for, whole_runs
+from mnist_utils.data import synthetic
+from mnist_utils.data.datasets import load_dataset
+from tests.image.conftest import ENGINE, NAME, PODMAN, UID, Workbench, ask, docker, first_answer, wait_for, whole_runs
+from tests.paths import CLONE
 
 pytestmark = pytest.mark.image
 LAB, SERVE = "mnist-workbench:lab", "mnist-workbench:serve"
@@ -103,7 +104,7 @@ def test_only_what_git_tracks_is_in_the_image() -> None:
 @pytest.mark.parametrize("image", [LAB, SERVE])
 def test_it_answers_read_only_without_network_and_as_anybody(image: str, tmp_path: Path) -> None:
     dataset = load_dataset("digits")
-    (tmp_path / "digit.png").write_bytes(paper.encode(255 - dataset.x_test[0]))
+    (tmp_path / "digit.png").write_bytes(synthetic.encode(255 - dataset.x_test[0]))
     tmp_path.chmod(0o755)
     options = (*HARDENED, "--security-opt", "no-new-privileges", "--network", "none", "--user", "4321:4321")
     done = docker("run", *options, "-v", f"{tmp_path}:/pictures:ro", image, "mnist", "predict", "--json", "/pictures")

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.chromium import chromium
 from tests.image.conftest import NAME, UID, Workbench, end, new_clone, whole_runs
 from tests.lab import choose_dark_theme, delete, new_notebook, run_all, run_cell, save, terminal
+from tests.paths import CLONE
 
 pytestmark = pytest.mark.image
 
@@ -52,7 +53,7 @@ def test_a_browser_runs_the_training_notebook_and_sees_its_figures(
     assert all(cell.execution_count for cell in saved.cells if cell.cell_type == "code")
     assert not [out for cell in saved.cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
     # The originals are as they were.
-    original = Path(__file__).parent.parent.parent / "notebooks" / "02_train.ipynb"
+    original = CLONE / "notebooks" / "02_train.ipynb"
     assert (workbench.path / "notebooks" / "02_train.ipynb").read_bytes() == original.read_bytes()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_utils import paper
-from mnist_utils.data import load_dataset
+from mnist_utils.data import synthetic
+from mnist_utils.data.datasets import load_dataset
 from tests.image.conftest import (
     NAME,
     UID,
@@ -33,7 +33,7 @@ def desk(workbench: Workbench) -> Path:
     """Make a folder of the person's own, elsewhere, with a picture."""
     folder = workbench.path.with_name("désk 2")
     folder.mkdir(exist_ok=True)
-    (folder / "digit.png").write_bytes(paper.encode(255 - load_dataset("digits").x_test[0]))
+    (folder / "digit.png").write_bytes(synthetic.encode(255 - load_dataset("digits").x_test[0]))
     subprocess.run(["chown", "-R", f"{UID}:{UID}", str(folder)], check=True)
     return folder
 

@@ -17,11 +17,11 @@ import papermill
 import pytest
 
 import mnist_utils
-from mnist_utils import notebooks
+from mnist_utils.pipeline import parameters
 from tests.notebooks import record
-from tests.test_notebooks import write
+from tests.paths import CLONE
+from tests.pipeline.test_execute import write
 
-CLONE = Path(__file__).parent.parent.parent
 NAMES = [
     "01_explore",
     "02_train",
@@ -110,11 +110,11 @@ def test_every_parameter_is_typed_and_explained(path: Path) -> None:
 
 def test_the_profile_full_names_parameters_that_there_are() -> None:
     paths = {path.stem: path for path in COMMITTED}
-    for name, given in notebooks.FULL.items():
+    for name, given in parameters.FULL.items():
         if name in paths:
             assert given.keys() <= papermill.inspect_notebook(str(paths[name])).keys()
-            notebooks.settle([paths[name]], {}, profile="full")
-    assert notebooks.FULL.keys() <= set(NAMES)
+            parameters.settle([paths[name]], {}, profile="full")
+    assert parameters.FULL.keys() <= set(NAMES)
 
 
 # --- under papermill alone ---
@@ -202,7 +202,7 @@ def test_a_notebook_gives_again_what_was_recorded(path: Path, tmp_path_factory: 
 def test_a_changed_number_is_noticed(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Break a helper on purpose, in a copy of the package: nbval fails. The test above passes with the helper as it is."""
     broken = shutil.copytree(Path(mnist_utils.__file__).parent, tmp_path / "package" / "mnist_utils")
-    with (broken / "data.py").open("a") as file:
+    with (broken / "data" / "datasets.py").open("a") as file:
         file.write(
             "\n_whole = load_dataset\n\n\ndef load_dataset(*args, **kwargs):\n    from dataclasses import replace\n\n"
             "    found = _whole(*args, **kwargs)\n"

@@ -1,0 +1,1 @@
+"""What any project needs: atomic files, Ctrl-C, progress, quiet stderr, array types."""

@@ -1,0 +1,64 @@
+"""How the command line prints numbers, tables and errors."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mnist_utils.runs.run import Run
+
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+PATH_REFUSED = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def format_epochs(n: int) -> str:
+    """Write a number of epochs."""
+    return f"{n} epoch{'' if n == 1 else 's'}"
+
+
+def print_result(run: Run) -> None:
+    """Print what a training found: accuracies with intervals, time, where the run lies."""
+    for part in "validation", "test":
+        numbers = run.metrics[part]
+        print(
+            f"{part + ' accuracy':19}  {format_share(numbers)} on {numbers['n']:,} images of {run.config['dataset']['name']}"
+        )
+    print(f"{'training time':19}  {run.metrics['seconds']['training']:.1f} s")
+    if note := run.config["dataset"]["note"]:
+        print(f"{'note':19}  {note}")
+    print(f"{'run':19}  {run.path}")
+
+
+def format_share(numbers: dict[str, Any], between: str = " ") -> str:
+    """Write an accuracy with its interval, in per cent."""
+    low, high = numbers["accuracy_interval"]
+    return f"{numbers['accuracy']:.2%}{between}({100 * low:.2f}-{100 * high:.2f})"
+
+
+def show_table(table: Table) -> None:
+    """Print a table as wide as the terminal; into a file or a pipe, wide enough that nothing folds."""
+    from rich.console import Console
+
+    screen = Console()
+    Console(width=screen.width if screen.is_terminal else 120).print(table)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Print an error, a line at a time, and end the command."""
+    for line in message.splitlines():
+        print(f"mnist: {line}", file=sys.stderr)
+    raise SystemExit(status)

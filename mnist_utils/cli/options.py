@@ -1,0 +1,74 @@
+"""The options that commands share, and those that are made from `TrainConfig`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    pass
+
+
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(help="folder with MNIST's four IDX files or mnist.npz (or set MNIST_DATA_DIR)", show_default=False),
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
+]
+ModelOption = Annotated[str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
+
+_PANELS = {
+    "dataset": "Data",
+    "model": "Network",
+    "epochs": "Training",
+}
+
+
+def train_options() -> list[inspect.Parameter]:
+    """Make an option of every field of `TrainConfig`, so that none is stated twice."""
+    from mnist_utils.training.config import TrainConfig, allowed, defaults
+
+    options, panel = [], ""
+    for name, field in TrainConfig.model_fields.items():
+        panel = _PANELS.get(name, panel)
+        help_text = f"{field.description} [dim]({allowed(name)}) [default: {defaults(name)}][/dim]"
+        option = typer.Option(
+            f"--{name.replace('_', '-')}",
+            help=help_text.replace("[default", r"\[default"),
+            rich_help_panel=panel,
+            show_default=False,
+            metavar="",
+        )
+        # Text: TrainConfig is what checks it, in the same words at every door.
+        options.append(_option(name, Annotated[str | None, option], None))
+    fixed: list[tuple[str, Any, Any]] = [
+        (
+            "run",
+            Annotated[str | None, typer.Option(help="name of the run's folder", show_default="date and model")],
+            None,
+        ),
+        ("results", ResultsOption, None),
+        ("data_dir", DataDirOption, None),
+        ("as_json", JsonOption, False),
+        ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")], False),
+    ]
+    return options + [_option(*row) for row in fixed]
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+class NameValueCommand(TyperCommand):
+    """Lets `-p` take a name and a value, as papermill's does: Typer knows no list of pairs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        next(option for option in self.params if option.name == "parameter").nargs = 2

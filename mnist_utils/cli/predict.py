@@ -1,0 +1,141 @@
+"""`mnist predict`: pictures in, digits out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_utils import ConfigError
+from mnist_utils.cli.console import show_table
+from mnist_utils.cli.options import JsonOption, ModelOption, ResultsOption
+
+if TYPE_CHECKING:
+    from mnist_utils.preprocessing.decode import Polarity
+    from mnist_utils.preprocessing.reader import Reading
+
+
+def predict(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help="pictures of one digit each: files, folders, patterns, - for standard input (or set IMG_PATH)"),
+    ] = None,
+    model: ModelOption = None,
+    polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="draw how each was read, into NAME.steps.png here")] = False,
+    results: ResultsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
+    from mnist_utils.runs import inference
+    from mnist_utils.runs.run import model_path, results_dir, run_of
+
+    if polarity not in ("auto", "dark-on-light", "light-on-dark"):
+        raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
+    images = images or [name for name in [os.environ.get("IMG_PATH")] if name]
+    if not images:
+        raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
+    path = model_path(model, results_dir(results))
+    network, temperature = inference.load(path), inference.temperature_of(path)
+    run = run_of(path)
+    drawn: set[Path] | None = set() if explain else None  # the files with their steps
+    answers = [
+        _answer(picture, network, temperature, polarity, drawn)  # type: ignore[arg-type]
+        for image in images
+        for picture in _pictures(image)
+    ]
+    if as_json:
+        print(json.dumps(answers))
+    else:
+        trained = f", trained on {run.config['dataset']['name']}" if run else ", of no run: its confidence is not calibrated"
+        _print_answers(answers, f"{path}{trained}")
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(1)
+
+
+_STEPS = ".steps.png"
+
+
+def _pictures(name: str) -> list[str]:
+    """Turn a folder or a pattern into the names of its files; any other name stays, to be told of if it is wrong."""
+    import glob
+
+    from mnist_utils.preprocessing.decode import SUFFIXES
+
+    path = Path(name)
+    if path.is_dir():
+        files = (file for file in path.iterdir() if not file.name.endswith(_STEPS))  # our own drawings
+        inside = sorted(str(file) for file in files if file.suffix.lower() in SUFFIXES)
+        return inside or [name]
+    return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
+
+
+def _answer(name: str, network: Any, temperature: float, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
+    from mnist_utils.preprocessing.decode import ImageError
+    from mnist_utils.runs import inference
+
+    picture = sys.stdin.buffer.read() if name == "-" else Path(name)
+    try:
+        answer = inference.answer(picture, network, temperature=temperature, polarity=polarity)
+    except ImageError as error:
+        return {"path": name, "error": str(error)}
+    reading = answer.reading
+    if drawn is not None:
+        _explain(name, reading, drawn)
+    top = [[digit, inference.as_confidence(probability)] for digit, probability in answer.top()]
+    return {
+        "path": name,
+        "label": top[0][0],
+        "probability": round(float(answer.softmax.max()), 4),
+        "confidence": top[0][1],
+        "top": top,
+        "reading": {
+            "inverted": reading.inverted,
+            "crop": reading.crop,
+            "frames": reading.frames,
+            "stroke": reading.stroke,
+        },
+    }
+
+
+def _explain(name: str, reading: Reading, drawn: set[Path]) -> None:
+    from matplotlib.figure import Figure
+
+    from mnist_utils.plots import reading_steps
+
+    stem = Path(name).stem if name != "-" else "stdin"
+    path = next(path for n in itertools.count(1) if (path := Path(f"{stem}{f'-{n}' * (n > 1)}{_STEPS}")) not in drawn)
+    drawn.add(path)  # another picture of this command may have the same name
+    title = f"{name}, read as {'dark on light' if reading.inverted else 'light on dark'}"
+    reading_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
+    print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
+
+
+def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption=Text(f"network: {network}"), caption_justify="left", box=SIMPLE_HEAD)
+    short = max(len(answer["path"]) for answer in answers) <= 44  # half of a narrow terminal: let the others fold
+    for column in "picture", "digit", "confidence", "next", "ink":
+        table.add_column(
+            column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
+        )
+    for answer in answers:
+        if "error" not in answer:
+            others = ", ".join(
+                f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in answer["top"][1:] if share >= 0.001
+            )
+            seen = "dark" if answer["reading"]["inverted"] else "light"
+            table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['confidence']:.2f}%", others, seen)
+    if table.row_count:
+        show_table(table)
+    for answer in answers:
+        if "error" in answer:
+            print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)

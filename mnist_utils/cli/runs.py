@@ -1,0 +1,209 @@
+"""`mnist evaluate`, `runs`, `compare` and `show`: recorded runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_utils.cli.console import format_epochs, format_share, show_table
+from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
+from mnist_utils.cli.pipeline import write_report
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation.robustness import Robustness
+    from mnist_utils.runs.run import Run
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="a run's name or folder")],
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="change the test images in twenty ways, and ask the network again")
+    ] = False,
+    results: ResultsOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how good a run's network is: from its recorded answers, or with [bold]--robustness[/bold] by asking it again.
+
+    With it, the table and a figure are also written into the run's folder; a report that is made later shows the table.
+    """
+    from dataclasses import asdict
+
+    from mnist_utils.runs import evaluate as runs_evaluate
+    from mnist_utils.runs import run as runs_run
+
+    found = runs_run.read(run, runs_run.results_dir(results))
+    if robustness:
+        _evaluate_robustness(found, data_dir, as_json)
+        return
+    rows = asdict(runs_evaluate.summary(found))
+    if as_json:
+        print(json.dumps({"run": found.name} | rows))
+        return
+    print(f"{runs_run.describe(found)}; {rows['n']:,} test images, 95 % intervals over them")
+    for name, words in _WORDS.items():
+        low, high = rows[f"{name}_interval"]
+        print(f"{words:34}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
+    print(f"{'log loss, with the temperature':34}  {rows['log_loss']:.4f} nat")
+
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "expected_calibration_error": "expected calibration error",
+    "calibrated_error": "... with the run's temperature",
+}
+
+
+def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
+    from mnist_utils._support.progress import shown
+    from mnist_utils.runs import evaluate as runs_evaluate
+
+    with shown(1) as show:
+        found = runs_evaluate.robustness(
+            run, data_dir=data_dir, done=lambda step, steps: show(step / steps, f"{step} of {steps} kinds of images")
+        )
+    if as_json:
+        print(json.dumps({"run": run.name} | runs_evaluate.as_json(found)))
+    else:
+        _print_robustness(run, found)
+    for path in (*runs_evaluate.write_robustness(run, found), write_report(run.path)):
+        print(f"written: {path}", file=sys.stderr)
+
+
+def _print_robustness(run: Run, found: Robustness) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mnist_utils.runs import run as runs_run
+
+    table = Table(box=SIMPLE_HEAD)
+    for column, justify in ("images", "left"), ("kind", "left"), ("n", "right"), ("accuracy", "right"), ("95 %", "right"):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("against clean, points", justify="right")
+    for row in found.table.reset_index().to_dict("records"):
+        noise = "" if row["p_value"] < 0.05 else " (noise)"
+        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{noise}"
+        between = f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"
+        name = row["change"].replace("_", " ")
+        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
+    low, high = found.mean_interval
+    print(runs_run.describe(run))
+    show_table(table)
+    print(
+        f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
+        f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
+    )
+    print("intervals: over test images; (noise): a difference could not be shown (McNemar's test, 5 %, Holm's correction)")
+
+
+def list_runs(results: ResultsOption = None, as_json: JsonOption = False) -> None:
+    """List all runs, for each data set the best validation accuracy first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from mnist_utils.runs import run as runs_run
+
+    folder = runs_run.results_dir(results)
+    found = runs_run.list_runs(folder)
+    if as_json:
+        print(json.dumps([_row(run) for run in found]))
+        return
+    if not found:
+        print(f"no runs in {folder} yet; make one with: mnist train")
+        return
+    table = Table(caption=Text(f"{folder}; 95 % intervals over the images"), caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True)
+    table.add_column("network")  # what gives way in a narrow terminal
+    for column in "validation", "test", "training":
+        table.add_column(column, no_wrap=True)
+    for run in found:
+        hyper = run.config["config"]
+        network = f"{hyper['model']} on {run.config['dataset']['name']}" if hyper else "none yet"
+        recipe = f"{format_epochs(hyper['epochs'])}, seed {hyper['seed']}" if hyper else ""
+        if not run.metrics:
+            numbers = "incomplete", "", ""
+        else:
+            seconds = f"{run.metrics['seconds']['training']:.1f} s"
+            numbers = format_share(run.metrics["validation"], "\n"), format_share(run.metrics["test"], "\n"), seconds
+        table.add_row(run.name, f"{network}\n{recipe}", *numbers)
+    show_table(table)
+    for run in found:
+        if run.incomplete:
+            done = run.epochs_done
+            how_far = "" if done is None else f" ({done} of {format_epochs(run.config['config']['epochs'])} done)"
+            print(f"{run.name} is incomplete: {run.incomplete}{how_far}")
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
+    accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if run.metrics}
+    return row | {"config": run.config["config"], "accuracy": accuracies, "epochs_done": run.epochs_done}
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="a run's name or folder")],
+    b: Annotated[str, typer.Argument(help="another, tested on the same images")],
+    results: ResultsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether run B is really better than run A on the same test images."""
+    from dataclasses import asdict
+
+    from mnist_utils.runs import compare as runs_compare
+    from mnist_utils.runs import run as runs_run
+
+    folder = runs_run.results_dir(results)
+    run_a, run_b = runs_run.read(a, folder), runs_run.read(b, folder)
+    found = runs_compare.compare(run_a, run_b)
+    if as_json:
+        print(json.dumps({"a": run_a.name, "b": run_b.name} | asdict(found)))
+        return
+    low, high = found.difference_interval
+    for letter, run in ("A", run_a), ("B", run_b):
+        accuracy, dataset = format_share(run.metrics["test"]), run.config["dataset"]["name"]
+        print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {dataset} test images")
+    print(f"only A is right on {found.only_a} images, only B on {found.only_b}")
+    print(f"B minus A: {100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})")
+    print(f"McNemar's exact test: p = {found.p_value:.2g}")
+    if found.p_value >= 0.05:
+        print("Verdict: cannot tell them apart on these images.")
+    else:
+        print(f"Verdict: {'B' if found.difference > 0 else 'A'} is better (5 % level; one comparison, one seed each).")
+
+
+def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: ResultsOption = None) -> None:
+    """Open a run's figures in windows, where there is a display."""
+    from mnist_utils.runs import run as runs_run
+    from mnist_utils.runs.record import draw
+
+    found = runs_run.read(run, runs_run.results_dir(results))
+    runs_run.check_trained(found, "figures yet")
+    if found.config["dataset"]["note"]:
+        print(f"note: {found.config['dataset']['note']}")
+    files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
+    os.environ.setdefault("MPLBACKEND", "macosx" if sys.platform == "darwin" else "TkAgg")
+    try:
+        import matplotlib.pyplot as plt
+
+        plt.switch_backend(os.environ["MPLBACKEND"])
+    except (ImportError, ValueError) as error:  # no display, no such backend, no toolkit for it
+        reason = "there is no display" if "headless" in str(error) else str(error).partition("\n")[0]
+        figures = {}
+    else:
+        reason = f"matplotlib's backend {plt.get_backend()} has none"
+        figures = draw(found, new_figure=plt.figure)
+    shown = figures and all(figure.canvas.required_interactive_framework for figure in figures.values())
+    if not shown:
+        print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))
+        return
+    for name, figure in figures.items():
+        figure.canvas.manager.set_window_title(f"{found.name}: {name.replace('_', ' ')}")  # type: ignore[union-attr]
+    print("close the windows to go on. The same figures are:\n" + "\n".join(files))
+    plt.show()

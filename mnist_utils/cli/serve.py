@@ -1,0 +1,81 @@
+"""`mnist serve`, `export` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_utils import ConfigError
+from mnist_utils.cli.options import DataDirOption, JsonOption, ModelOption, ResultsOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def doctor(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="python, packages, cpu, mnist, results, display, matplotlib, lab: exits with 1 where one of those named "
+            "is not ok; none: looks at all, and exits with 1 where one is broken",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    results: ResultsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is there, what is missing, and what to do about it."""
+    import dataclasses
+
+    from mnist_utils.cli import checks
+    from mnist_utils.runs.run import results_dir
+
+    if unknown := sorted(set(things or []) - set(checks.CHECKS)):
+        raise ConfigError(f"doctor: given {', '.join(unknown)}; allowed: {', '.join(checks.CHECKS)}")
+    findings = []
+    for name in things or checks.CHECKS:
+        findings.append(finding := checks.examine(name, results_dir(results), data_dir))
+        if not as_json:
+            print(
+                f"{finding.state:8} {name:11} {finding.what}" + f"\n{'':20} -> {finding.mend}" * bool(finding.mend),
+                flush=True,
+            )
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    if any(finding.state == "broken" or (things and finding.state != "ok") for finding in findings):
+        raise typer.Exit(1)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    model: ModelOption = None,
+    results: ResultsOption = None,
+) -> None:
+    """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""
+    from mnist_utils.runs.run import model_path, results_dir
+    from mnist_utils.serving import server
+
+    server.serve(model_path(model, results_dir(results)), host, port, workers)
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="a run's name or folder")],
+    kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert")] = "saved_model",
+    output: Annotated[Path, typer.Option(help="folder of all exported networks")] = Path("exported"),
+    name: Annotated[str, typer.Option(help="what clients ask for")] = "mnist",
+    version: Annotated[int | None, typer.Option(help="whole number from 1", show_default="the next free one")] = None,
+    results: ResultsOption = None,
+) -> None:
+    """Write a run's network for TF-Serving, Triton or KServe, and compare its answers with Keras's."""
+    from mnist_utils.runs.export import TOLERANCE, export
+    from mnist_utils.runs.run import read, results_dir
+
+    found = read(run, results_dir(results))
+    folder, difference = export(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
+    print(f"{folder}: answers as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")

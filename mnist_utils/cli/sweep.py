@@ -1,0 +1,152 @@
+"""`mnist sweep`: many trainings, compared."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnist_utils import ConfigError
+from mnist_utils.cli.console import fail, show_table
+from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
+
+if TYPE_CHECKING:
+    from mnist_utils.experiments.grid import Point
+    from mnist_utils.runs.run import Run
+
+
+def sweep(
+    parameter: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME VALUES",
+            help="hyper-parameter of mnist train and its values: 0,0.25,0.5 or whole numbers 0:5, which is 0 to 4; with "
+            "--random also low..high and log:low..high; repeatable",
+        ),
+    ] = None,
+    parameters_file: Annotated[
+        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of them, name: values; -p wins over it")
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(help="draw so many settings, each trained from every seed", show_default="all of them")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes on this machine, which share its cores", show_default="1")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="a Dask scheduler's address in place of --workers: tls://host:8786", show_default=False),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="how often a point that fails is tried again")] = 1,
+    name: Annotated[str | None, typer.Option(help="name of the sweep's folder", show_default="after its parameters")] = None,
+    results: ResultsOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+) -> None:
+    """Train a network for each combination of values, on this machine or a cluster, and compare them in a report.
+
+    Each point is a run with the training notebook in it. The same command goes on with what is left, whatever stopped it.
+    """
+    from rich.console import Console
+
+    from mnist_utils.experiments import grid, runner, store
+    from mnist_utils.pipeline import parameters
+    from mnist_utils.runs.record import alone
+    from mnist_utils.runs.run import results_dir
+
+    given = parameters.read_parameters(parameters_file, as_text=True) if parameters_file else {}
+    varied: dict[str, str] = {}
+    for one, values in parameter or []:
+        if one in varied:
+            raise ConfigError(f"{one}: given twice; allowed: once, with all its values: -p {one} A,B")
+        varied[one] = values
+    given |= varied
+    if workers and scheduler:
+        raise ConfigError(f"workers: given {workers} beside a scheduler, which has its own; allowed: one of the two options")
+    if not given:
+        raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
+    points, note = grid.points(given, random=random, data_dir=data_dir)
+    folder = store.new_folder(name or grid.name_of(points), results_dir(results))
+    console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+    if note:
+        console.print(f"note: {note}", style="yellow")
+
+    def so_far() -> str:
+        return f"{len(points) - len(store.left(folder, points))} of {len(points)} points are done"
+
+    try:
+        with alone(folder, folder.name, kind="sweep", option="name"):
+            store.begin(folder, given, random, points)
+            left = len(store.left(folder, points))
+            console.print(f"{len(points)} point{'s' * (len(points) > 1)}, {left} of them to be done, into {folder}")
+            if left:
+                with console.status("starting the workers"):
+                    stack = contextlib.ExitStack()
+                    client = stack.enter_context(
+                        runner.remote(scheduler) if scheduler else runner.local(min(workers or 1, left))
+                    )
+                with stack:
+                    if scheduler and not runner.has_workers(client):
+                        console.print(f"waiting for workers; start some: dask worker {scheduler} --nthreads 1")
+                    where = None if scheduler else data_dir and data_dir.absolute()
+                    runner.run(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
+            found = store.read(folder, points)
+            table = store.write_table(folder, points, found)
+            page = _sweep_report(folder, points, found)
+    except KeyboardInterrupt:
+        fail(f"stopped: {so_far()}. To go on, give the same command.", 130)
+    except store.SweepError as error:
+        fail(f"{error}. {so_far()}; to go on, give the same command.", 1)
+    if as_json:
+        print(table.reset_index().to_json(orient="records"))
+    else:
+        _print_sweep(folder, points, found, page)
+    if (table["state"] != "done").any():
+        raise typer.Exit(1)
+
+
+def _sweep_report(folder: Path, points: list[Point], found: dict[str, Run]) -> Path:
+    from mnist_utils.experiments import report
+
+    return report.write(folder, points, found)
+
+
+def _print_sweep(folder: Path, points: list[Point], found: dict[str, Run], page: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mnist_utils.experiments import results as experiments_results
+    from mnist_utils.experiments import store
+
+    if done := store.whole(found):
+        trials = experiments_results.table(done)
+        settings, chosen = experiments_results.settings(trials), experiments_results.choose(done, trials)
+        table = Table(box=SIMPLE_HEAD)
+        words = experiments_results.in_words(settings)
+        for column in words.columns:
+            numbers = column not in experiments_results.parameters(trials)
+            table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+        for row in words.head(_MOST_SETTINGS).itertuples(index=False):
+            table.add_row(*(str(value) for value in row))
+        show_table(table)
+        if len(settings) > _MOST_SETTINGS:
+            print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
+        ranked = experiments_results.ranked(settings)
+        luck = "by validation" + (f"; first of {ranked}, so flattered by luck" if ranked > 1 else "")
+        luck += f"; {len(settings) - ranked} with fewer seeds not ranked" if ranked < len(settings) else ""
+        print(f"{'chosen':19}  {experiments_results.words(chosen.setting)} ({luck})")
+        seeds = f"{len(chosen.runs)} seed{'s' if len(chosen.runs) > 1 else ''}"
+        print(f"{'its test accuracy':19}  {experiments_results.share(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
+    for point in points:
+        if (run := found.get(point.key)) and not store.is_done(run):
+            print(f"{'failed':19}  {point.key}: {run.incomplete}")
+    print(f"{'table':19}  {folder / 'table.csv'}")
+    print(f"{'report':19}  {page}")
+
+
+_MOST_SETTINGS = 20  # on the screen

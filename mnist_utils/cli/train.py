@@ -1,0 +1,112 @@
+"""`mnist data` and `mnist train`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnist_utils.cli.console import fail, format_epochs, print_result
+from mnist_utils.cli.options import DataDirOption, JsonOption
+
+if TYPE_CHECKING:
+    pass
+
+
+def data(
+    dataset: Annotated[
+        str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if it can be had, else digits")
+    ] = "auto",
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find or fetch a data set, check it, and say what it holds."""
+    from mnist_utils.data.datasets import load_dataset
+    from mnist_utils.training.config import make_config
+
+    found = load_dataset(make_config(dataset=dataset).dataset, data_dir=data_dir)
+    facts = {
+        "dataset": found.name,
+        "source": found.source,
+        "training": len(found.x_train),
+        "validation": len(found.x_validation),
+        "test": len(found.x_test),
+        "sha256": found.sha256,
+        "note": found.note,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value != "":
+            print(f"{name:10}  {value:,} images" if isinstance(value, int) else f"{name:10}  {value}")
+
+
+def train(
+    *,
+    run: str | None,
+    results: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **hyper_parameters: str | None,
+) -> None:
+    """Train a network, test it once, and record everything about it in a run's folder.
+
+    A run that was killed goes on from its last epoch: give the same command with its [bold]--run[/bold] name.
+    """
+    from rich.console import Console
+
+    from mnist_utils.runs.record import new_folder, new_name, record
+    from mnist_utils.runs.run import is_whole, results_dir
+    from mnist_utils.training.config import make_config
+
+    given = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
+    folder = results_dir(results)
+    name = new_name(given, folder) if run is None else new_folder(run, folder).name
+    console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+    try:
+        with console.status("loading TensorFlow and the data"):
+            from mnist_utils.training.fit import prepare
+
+            settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
+        if dataset.note:
+            console.print(f"note: {dataset.note}", style="yellow")
+        already = is_whole(folder / name)
+        if not already:
+            console.print(
+                f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, "
+                f"{format_epochs(settled.epochs)} of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
+            )
+        with _no_notebooks(folder / name):
+            made = record(settled, dataset, name, folder, progress=not quiet)
+    except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
+        begun = (folder / name / "config.json").exists()
+        fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
+    finally:
+        _remove_if_empty(folder / name)
+    if already:
+        console.print(f"run {name} was finished already; this is what it found", style="yellow")
+    if as_json:
+        facts = made.config["dataset"]
+        found = {"run": made.name, "path": str(made.path), "dataset": facts["name"], "note": facts["note"]}
+        print(json.dumps(found | made.metrics))
+    else:
+        print_result(made)
+
+
+def _no_notebooks(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep `mnist run` out of a run's folder, or be kept out by it."""
+    from mnist_utils.runs.record import alone
+    from mnist_utils.runs.run import NOTEBOOKS
+
+    place = folder / NOTEBOOKS
+    return alone(place, folder.name) if place.is_dir() else contextlib.nullcontext()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty, or gone
+        folder.rmdir()

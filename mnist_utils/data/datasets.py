@@ -1,0 +1,134 @@
+"""Data sets with their splits: where they come from, and proof that they are what they claim to be."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.idx import DataError
+from mnist_utils.data.sources import SOURCES, DataNotFoundError, find_arrays, given_folder
+from mnist_utils.preprocessing.center import place
+
+# Which images are validation does not depend on a run's seed: runs stay comparable image by image.
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images, white on black, with their labels, in three disjoint parts.
+
+    Attributes
+    ----------
+    name : str
+        The data set that this really is (never ``auto``).
+    x_train, x_validation, x_test : uint8 array, shape (n, 28, 28)
+    y_train, y_validation, y_test : uint8 array, shape (n,), values 0 to 9
+    source : str
+        Where the images were found.
+    sha256 : str
+        Of all images and labels before the split, so that a run can tell what it was trained on.
+    note : str
+        Why this is not the data set one might expect; empty where it is. Shown wherever a number is.
+    """
+
+    name: str
+    x_train: Images
+    y_train: Labels
+    x_validation: Images
+    y_validation: Labels
+    x_test: Images
+    y_test: Labels
+    source: str
+    sha256: str
+    note: str = ""
+
+
+def load_dataset(
+    name: str = "auto",
+    *,
+    data_dir: str | Path | None = None,
+    validation_fraction: float = 0.1,
+    train_limit: int | None = None,
+) -> Dataset:
+    """Load a data set and split it.
+
+    Parameters
+    ----------
+    name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}
+        ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images); ``auto`` is ``mnist`` if it can be
+        had, else, unless `data_dir` is given, ``digits`` with a note that says so.
+    data_dir : path, optional
+        Folder with the four IDX files (gzipped or not) or ``mnist.npz``; other data sets than MNIST lie in a
+        sub-folder of their name. Default: the environment's ``MNIST_DATA_DIR``. Without it, or where it holds
+        no copy, the caches are searched, then the mirrors asked.
+    validation_fraction : float
+        Share of the training images that becomes the validation set, stratified by label.
+    train_limit : int, optional
+        Keep only this many of the remaining training images, stratified by label.
+
+    Raises
+    ------
+    DataError
+        If the data set is damaged, missing (`DataNotFoundError`), or has fewer images than `train_limit`.
+    """
+    folder, note = given_folder(data_dir), ""
+    if name == "auto":
+        try:
+            arrays, where = find_arrays(SOURCES["mnist"], folder)
+            name = "mnist"
+        except DataNotFoundError:
+            if data_dir:  # whoever names a folder wants what is in it
+                raise
+            (arrays, where), name = _digits(), "digits"
+            lacking = f" (MNIST_DATA_DIR={folder} holds none)" if folder else ""
+            note = f"MNIST could not be had{lacking}: this is `digits`, 1,797 small images (why: mnist data --dataset mnist)"
+    elif name == "digits":
+        arrays, where = _digits()
+    elif name in SOURCES:
+        arrays, where = find_arrays(SOURCES[name], folder)
+    else:
+        raise DataError(f"dataset: given {name!r}; allowed: auto, digits, {', '.join(SOURCES)}")
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    x, y, x_test, y_test = arrays
+    train, validation = _split(y, validation_fraction, train_limit)
+    dataset = Dataset(name, x[train], y[train], x[validation], y[validation], x_test, y_test, where, digest.hexdigest())
+    return replace(dataset, note=note)
+
+
+def _split(labels: Labels, validation_fraction: float, train_limit: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    from sklearn.model_selection import train_test_split  # heavy; not needed to import this module
+
+    every = np.arange(len(labels))
+    if math.ceil(validation_fraction * len(labels)) < 10:  # one of each digit
+        raise DataError(
+            f"validation_fraction: given {validation_fraction:g}; at least {10 / len(labels):.2g} for {len(labels)} images"
+        )
+    train, validation = train_test_split(every, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
+    if train_limit is not None and train_limit > len(train):
+        raise DataError(f"train_limit: given {train_limit}; the training part has {len(train)} images")
+    if train_limit is not None and train_limit <= len(train) - 10:
+        train, _ = train_test_split(train, train_size=train_limit, stratify=labels[train], random_state=_SPLIT_SEED)
+    elif train_limit is not None:  # too few are left out to stratify them
+        train = np.random.default_rng(_SPLIT_SEED).permutation(train)[:train_limit]
+    return np.sort(train), np.sort(validation)
+
+
+def _digits() -> tuple[tuple[Images, Labels, Images, Labels], str]:
+    """Scikit-learn's digits, placed as MNIST's, with a fixed stratified fifth as the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images = np.stack([place(image / 16) for image in bunch.images])
+    x, x_test, y, y_test = train_test_split(
+        images, bunch.target.astype(np.uint8), test_size=0.2, stratify=bunch.target, random_state=_SPLIT_SEED
+    )
+    return (x, y, x_test, y_test), "scikit-learn"

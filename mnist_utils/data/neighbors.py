@@ -1,0 +1,240 @@
+"""Which images lie close to each other: duplicates, nearest neighbours, maps in the plane."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations, combinations_with_replacement
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from mnist_utils._support.arrays import Floats, Images, Indices, Labels
+from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.exploration import DIGITS, parts
+
+
+def to_map(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) -> NDArray[np.float64]:
+    """Place images in the plane so that similar ones lie close together.
+
+    Parameters
+    ----------
+    images : array, shape (n, height, width)
+    method : {"pca", "tsne"}
+        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together, and says
+        nothing about large distances.
+    seed : int
+
+    Returns
+    -------
+    float array, shape (n, 2)
+
+    References
+    ----------
+    van der Maaten and Hinton (2008), Visualizing data using t-SNE. JMLR 9.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if method == "pca":
+        return _principal(images, 2, seed)
+    if method == "tsne":
+        perplexity = min(30, (len(images) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+        with threadpool_limits(1):  # its threads wait for each other busily: on shared cores several take ten times as long
+            return np.asarray(tsne.fit_transform(_principal(images, 50, seed)), np.float64)
+    raise ValueError(f"method: given {method!r}; allowed: pca, tsne")
+
+
+def neighbours_of_same_label(images: NDArray[Any], labels: NDArray[Any], k: int = 10, seed: int = 0) -> NDArray[np.float64]:
+    """Return for each image the share of its `k` nearest neighbours that bear its label.
+
+    Near in the space of the first 50 principal components, where most of what pixels tell is kept.
+
+    Parameters
+    ----------
+    images : array, shape (n, height, width), n > k
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    float array, shape (n,), 0 to 1
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=k).fit(_principal(images, 50, seed)).kneighbors(return_distance=False)
+    return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
+
+
+def _principal(images: NDArray[Any], components: int, seed: int) -> NDArray[np.float64]:
+    from sklearn.decomposition import PCA
+
+    flat = images.reshape(len(images), -1) / 255
+    return np.asarray(PCA(min(components, *flat.shape), random_state=seed).fit_transform(flat), np.float64)
+
+
+_CHUNK = 500  # queries compared with all references at once: 100 MB for MNIST
+# Decomposing small matrices gains nothing from threads, and on shared cores they wait for each other: with two, the
+# functions that are marked so took five times as long as with one.
+_F = TypeVar("_F", bound=Callable[..., Any])
+_one_thread: Callable[[_F], _F] = threadpool_limits.wrap(limits=1)
+
+
+def exact_duplicates(dataset: Dataset) -> pd.DataFrame:
+    """Count the pairs of images that are equal in every pixel, within and between the parts.
+
+    Returns
+    -------
+    DataFrame with the columns first, second (parts), pairs, and ``labels differ``: those of them with two labels
+    """
+    seen: dict[bytes, list[tuple[str, int]]] = {}
+    for name, (images, labels) in parts(dataset).items():
+        for image, label in zip(images, labels, strict=True):
+            seen.setdefault(image.tobytes(), []).append((name, int(label)))
+    found, conflicts = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for copies in seen.values():
+        for (first, label), (second, other) in combinations(copies, 2):
+            found[first, second] += 1
+            conflicts[first, second] += label != other
+    table = [(*pair, found[pair], conflicts[pair]) for pair in combinations_with_replacement(parts(dataset), 2)]
+    return pd.DataFrame(table, columns=["first", "second", "pairs", "labels differ"])
+
+
+@_one_thread
+def nearest(queries: Images, references: Images, *, own: Indices | None = None) -> tuple[Floats, Indices]:
+    """Find each query's nearest reference by Euclidean distance between pixels.
+
+    The search is exact. Distances in a projection on 100 orthonormal directions (principal components) are never larger
+    than the true ones, so only references that are nearer there than the best one found need to be compared in full.
+
+    Parameters
+    ----------
+    queries, references : uint8 arrays, shapes (n, 28, 28) and (m, 28, 28)
+    own : integer array, shape (n,), optional
+        For queries taken from `references`, their positions there, else -1: an image is not its own neighbour.
+
+    Returns
+    -------
+    distance : float array, shape (n,)
+        With pixels from 0 to 1: its square is the number of pixels between which all ink changes from none to full.
+    index : integer array, shape (n,)
+        The neighbour's position in `references`; the first of equally near ones.
+    """
+    flat, wanted = references.reshape(len(references), -1), queries.reshape(len(queries), -1)
+    some = flat[:: max(1, len(flat) // 5000)].astype(np.float32)
+    projection = PCA(min(100, len(some) - 1), svd_solver="covariance_eigh").fit(some)
+    there = _project(projection, flat)
+    squares = np.einsum("ij,ij->i", there, there)
+    distance, index = np.empty(len(queries)), np.empty(len(queries), np.intp)
+    for start in range(0, len(queries), _CHUNK):
+        chunk = wanted[start : start + _CHUNK].astype(np.int32)
+        here = _project(projection, chunk)
+        # Squared distance in the projection, by one matrix product.
+        bound = here @ there.T
+        bound *= -2
+        bound += squares
+        bound += np.einsum("ij,ij->i", here, here)[:, None]
+        if own is not None:
+            mine = own[start : start + _CHUNK]
+            bound[np.flatnonzero(mine >= 0), mine[mine >= 0]] = np.inf
+        likely = bound.argmin(axis=1)
+        best = ((chunk - flat[likely]) ** 2).sum(axis=1)
+        # float32 knows squares of a few million to within one or two; the rest of the margin costs nothing.
+        row, candidate = np.nonzero(bound <= (best + 1e-4 * best + 50)[:, None].astype(np.float32))
+        exact = np.concatenate(
+            [
+                ((chunk[row[i : i + 20_000]] - flat[candidate[i : i + 20_000]]) ** 2).sum(axis=1)
+                for i in range(0, len(row), 20_000)
+            ]
+        )
+        order = np.lexsort((candidate, exact, row))
+        first = order[np.unique(row[order], return_index=True)[1]]
+        distance[start : start + _CHUNK] = np.sqrt(exact[first]) / 255
+        index[start : start + _CHUNK] = candidate[first]
+    return distance, index
+
+
+def _project(projection: Any, flat: NDArray[Any]) -> Floats:
+    return projection.transform(flat.astype(np.float32)).astype(np.float32)
+
+
+@_one_thread
+def most_atypical(images: Images, labels: Labels, count: int, *, components: int = 30) -> list[Indices]:
+    """Find the images of each digit that fit least to the others of their digit.
+
+    For each digit, a probabilistic principal component analysis is fitted: a normal distribution whose first
+    `components` directions (at most one for twenty images) have variances of their own and all others a common one.
+    The images with the lowest likelihood come first.
+
+    Returns
+    -------
+    list of ten integer arrays
+        For each digit, the positions in `images` of its `count` most atypical ones, the oddest first.
+
+    References
+    ----------
+    Tipping, Bishop (1999): Probabilistic principal component analysis. Journal of the Royal Statistical Society B 61(3).
+    """
+    found = []
+    for digit in DIGITS:
+        members = np.flatnonzero(labels == digit)
+        pixels = images[members].reshape(len(members), -1).astype(np.float64) / 255
+        # With few images a component, the oddest would get one for itself, and be likely.
+        model = PCA(min(components, max(len(members) // 20, 1)), svd_solver="covariance_eigh").fit(pixels)
+        found.append(members[np.argsort(model.score_samples(pixels), kind="stable")[:count]])
+    return found
+
+
+@_one_thread
+def components_for(images: Images, share: float) -> int:
+    """Count the principal components that together hold at least `share` (0 to 1) of the pixels' variance."""
+    ratios = PCA(svd_solver="covariance_eigh").fit(_pixels(images)).explained_variance_ratio_
+    return int(np.searchsorted(np.cumsum(ratios), share)) + 1
+
+
+@_one_thread
+def pca_map(images: Images) -> tuple[Floats, float]:
+    """Project images on the two directions in which they vary most.
+
+    Returns
+    -------
+    points : float array, shape (n, 2)
+    explained : float
+        Share of the pixels' variance, 0 to 1, that the two directions hold.
+    """
+    projection = PCA(2, svd_solver="covariance_eigh")
+    points = projection.fit_transform(_pixels(images))
+    return points, float(projection.explained_variance_ratio_.sum())
+
+
+def agreement(points: Floats, labels: Labels) -> float:
+    """Return the share (0 to 1) of points, shape (n, 2), whose nearest other point bears the same label."""
+    _, neighbour = KDTree(points).query(points, k=2)
+    return float((labels[neighbour[:, 1]] == labels).mean())
+
+
+@_one_thread
+def tsne_map(images: Images, *, seed: int = 0) -> Floats:
+    """Lay images out in the plane so that near neighbours stay near; other distances mean nothing.
+
+    Returns
+    -------
+    float array, shape (n, 2)
+
+    References
+    ----------
+    van der Maaten, Hinton (2008): Visualizing data using t-SNE. Journal of Machine Learning Research 9.
+    """
+    pixels = _pixels(images)
+    reduced = PCA(min(50, len(pixels) - 1), svd_solver="covariance_eigh").fit_transform(pixels)
+    return TSNE(perplexity=min(30, (len(pixels) - 1) / 3), max_iter=500, random_state=seed).fit_transform(reduced)
+
+
+def _pixels(images: Images) -> Floats:
+    return images.reshape(len(images), -1).astype(np.float32) / 255

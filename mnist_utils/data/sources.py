@@ -1,0 +1,194 @@
+"""Where the data sets are published, and where their files are looked for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.idx import DataError, Part, Source, check_arrays, read_idx, read_npz
+
+
+class DataNotFoundError(DataError):
+    """No copy of the data set anywhere, and none to be had."""
+
+
+def _source(name: str, mirrors: tuple[str, ...], packed: list[str], content: list[str | None] | None = None) -> Source:
+    files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    rows = zip(files, (60_000, 60_000, 10_000, 10_000), packed, content or [None] * 4, strict=True)
+    first, second, third, fourth = (Part(*row) for row in rows)
+    return Source(name, mirrors, (first, second, third, fourth))
+
+
+# The authors of Fashion-MNIST and KMNIST publish MD5 sums of the packed files, none of the content.
+SOURCES = {
+    "mnist": _source(
+        "mnist",
+        ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
+        [
+            "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ],
+        [
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ],
+    ),
+    "fashion_mnist": _source(
+        "fashion_mnist",
+        (
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        ),
+        [
+            "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "md5:25c81989df183df01b3e8a0aad5dffbe",
+            "md5:bef4ecab320f06d8554ea6380940ec79",
+            "md5:bb300cfdad3c16e7a12a480ee83cd310",
+        ],
+    ),
+    "kmnist": _source(
+        "kmnist",
+        ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        [
+            "md5:bdb82020997e1d708af4cf47b453dcf7",
+            "md5:e144d726b3acfaa3e44228e80efcd344",
+            "md5:5c965bf0a639b31b8f53240b1b52f4d7",
+            "md5:7320c461ea6c1c855c0b718fb2a4b134",
+        ],
+    ),
+}
+
+
+def cache_dir() -> Path:
+    """Return the folder where downloads are kept."""
+    with warnings.catch_warnings(action="ignore"):  # its progress bar, which is not shown, asks for a widget in notebooks
+        import pooch
+
+    return Path(pooch.os_cache("mnist-workbench"))
+
+
+def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Images, Labels], str]:
+    """Search folder, caches and mirrors, in that order; a damaged copy is an error, not a reason to go on."""
+    found, tried = _search(source, folder)
+    if found:
+        return found
+    ours = cache_dir() / source.name
+    try:
+        mirror = _download(source, ours)
+    except DataNotFoundError as error:
+        mend = "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
+        if source.name != "mnist":
+            mend = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
+        raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{mend}") from None
+    arrays = _read_folder(source, ours)
+    if not arrays:
+        raise DataError(f"{ours} lost its files while they were read")
+    return arrays, mirror
+
+
+def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
+    """Return where a whole copy of a data set lies on this machine; empty if nowhere. Downloads nothing.
+
+    Parameters
+    ----------
+    name, data_dir
+        See `load_dataset`; a name of `SOURCES`.
+
+    Raises
+    ------
+    DataError
+        If the copy is damaged.
+    """
+    found, _ = _search(SOURCES[name], given_folder(data_dir))
+    return found[1] if found else ""
+
+
+def given_folder(data_dir: str | Path | None) -> Path | None:
+    """Return the folder that a person named, by argument or by MNIST_DATA_DIR; None if neither."""
+    given = data_dir or os.environ.get("MNIST_DATA_DIR")
+    return Path(given) if given else None
+
+
+def _search(
+    source: Source, folder: Path | None
+) -> tuple[tuple[tuple[Images, Labels, Images, Labels], str] | None, list[str]]:
+    """Search folder and caches; return the arrays with their place, or None, and the places that hold none."""
+    tried: list[str] = []
+    if folder is not None:
+        for place in (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,):
+            if found := _read_folder(source, place):
+                return (found, str(place)), tried
+            tried.append(str(place))
+    else:
+        tried.append("no folder was given (MNIST_DATA_DIR, --data-dir)")
+    ours = cache_dir() / source.name
+    # A download that broke off has left some of the files: they are whole, and the rest is fetched below.
+    if all(any(_candidates(ours, part.file)) for part in source.parts) and (found := _read_folder(source, ours)):
+        return (found, str(ours)), tried
+    tried.append(str(ours))
+    keras_cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    if source.name == "mnist" and (keras_cache / "mnist.npz").is_file():
+        return (read_npz(source, keras_cache / "mnist.npz"), str(keras_cache / "mnist.npz")), tried
+    tried.append(str(keras_cache))
+    return None, tried
+
+
+def _read_folder(source: Source, folder: Path) -> tuple[Images, Labels, Images, Labels] | None:
+    """Read the four files, or the .npz, in `folder`; None if there is none of them."""
+    paths = [next(_candidates(folder, part.file), None) for part in source.parts]
+    if not any(paths):
+        packed = folder / f"{source.name}.npz"
+        return read_npz(source, packed) if packed.is_file() else None
+    missing = [part.file for part, path in zip(source.parts, paths, strict=True) if path is None]
+    if missing:
+        raise DataError(
+            f"{folder} lacks {', '.join(missing)} (or .gz). Copy the missing files there, or name another folder."
+        )
+    arrays = [read_idx(part, path) for part, path in zip(source.parts, paths, strict=True) if path]
+    return check_arrays(source, arrays, str(folder))
+
+
+def _candidates(folder: Path, file: str) -> Iterator[Path]:
+    for name in (file, f"{file}.gz", file.replace("-idx", ".idx")):  # the last: as some archives unpack it
+        if (folder / name).is_file():
+            yield folder / name
+
+
+def _download(source: Source, folder: Path) -> str:
+    """Fetch the four packed files into `folder`; pooch checks each one's hash before it gets its name."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=(5, 30))
+    failures = []
+    for mirror in source.mirrors:
+        try:
+            for part in source.parts:
+                file = f"{part.file}.gz"
+                pooch.retrieve(mirror + file, part.packed_hash, fname=file, path=folder, downloader=downloader)
+            return mirror
+        except requests.RequestException as error:
+            failures.append(f"{mirror}: {_reason(error)}")
+        except ValueError as error:  # pooch's word for a wrong hash
+            failures.append(f"{mirror}: {str(error).splitlines()[0]}")
+        except OSError as error:
+            raise DataNotFoundError(
+                f"cannot write the download to {folder}: {error.strerror or error}. "
+                "Set XDG_CACHE_HOME to a folder that can be written, or MNIST_DATA_DIR to one that holds the data."
+            ) from None
+    raise DataNotFoundError(f"Downloads failed: {'; '.join(failures)}.")
+
+
+def _reason(error: Exception) -> str:
+    """Return the innermost cause of a network error, in one short line."""
+    while error.__context__ is not None and isinstance(error.__context__, Exception):
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"[:120]

@@ -1,0 +1,113 @@
+"""A digit of a data set as a picture that a person might bring: dark strokes somewhere on lit paper, larger than 28x28."""
+
+from __future__ import annotations
+
+import io
+import string
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mnist_utils._support.arrays import Images
+from mnist_utils.data.augmentation import augment
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.data.sources import find_copy
+from mnist_utils.preprocessing.center import place
+
+Colour = tuple[int, int, int]
+
+
+def draw(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Colour = (250, 246, 235)) -> bytes:
+    """Draw a digit in ink on a sheet of paper on which a lamp shines from one side.
+
+    Parameters
+    ----------
+    digit : uint8 array, shape (28, 28), white on black
+    seed : int
+        Where on the sheet, and where the lamp stands.
+    ink, sheet : (red, green, blue), 0 to 255
+
+    Returns
+    -------
+    bytes
+        A PNG of 300x260 pixels.
+    """
+    random = np.random.default_rng(seed)
+    large = Image.fromarray(digit).resize((168, 168), Image.Resampling.BICUBIC)
+    strokes = np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)  # firm, as a pen's are, with soft edges
+    page = np.zeros((260, 300, 1))
+    top, left = (int(random.integers(0, room + 1)) for room in np.subtract(page.shape[:2], strokes.shape))
+    page[top : top + 168, left : left + 168, 0] = strokes
+    y, x = np.indices(page.shape[:2]) / 300
+    angle = random.uniform(0, 2 * np.pi)
+    light = 0.85 + 0.15 * np.cos(angle) * (x - 0.5) * 2 + 0.15 * np.sin(angle) * (y - 0.5) * 2
+    colours = (np.array(sheet) * (1 - page) + np.array(ink) * page) * light[..., None]
+    return encode(np.clip(np.round(colours), 0, 255).astype(np.uint8))
+
+
+def encode(pixels: Images) -> bytes:
+    """Pack pixels, uint8 of shape (height, width) or (height, width, 3), into a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+# Letters that no one could be blamed for reading as a digit are left out: B, D, I, O, Q, S, Z, b, g, i, l, o, q, s, z.
+_LETTERS = "".join(sorted(set(string.ascii_letters) - set("BDIOQSZbgiloqsz")))
+_FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif-Italic.ttf")
+
+
+def strangers(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
+    """Make pictures that show no digit.
+
+    Parameters
+    ----------
+    n : int
+        Of each kind.
+    seed : int
+    known : str
+        The data set that is no stranger.
+
+    Returns
+    -------
+    dict of uint8 arrays, shape (n, 28, 28), white on black
+        letters: printed in several fonts, placed as MNIST's digits are, then turned and sheared a little. photographs:
+        pieces of two, from scikit-learn. noise: each pixel by lot. blank: one grey, by lot. clothes: of Fashion-MNIST, where
+        its files are at hand.
+    """
+    random = np.random.default_rng(seed)
+    made = {
+        "letters": _letters(n, random),
+        "photographs": _photographs(n, random),
+        "noise": random.integers(0, 256, (n, 28, 28), np.uint8),
+        "blank": np.broadcast_to(random.integers(0, 256, (n, 1, 1), np.uint8), (n, 28, 28)).copy(),
+    }
+    if known == "fashion_mnist" or not find_copy("fashion_mnist"):
+        return made
+    clothes = load_dataset("fashion_mnist").x_test
+    return made | {"clothes": clothes[random.permutation(len(clothes))[:n]]}
+
+
+def _letters(n: int, random: np.random.Generator) -> Images:
+    from matplotlib import get_data_path
+
+    fonts = [ImageFont.truetype(f"{get_data_path()}/fonts/ttf/{name}", 60) for name in _FONTS]
+    drawn = []
+    for letter, font in zip(random.choice(list(_LETTERS), n), random.integers(0, len(fonts), n), strict=True):
+        sheet = Image.new("L", (120, 120))
+        ImageDraw.Draw(sheet).text((30, 20), str(letter), fill=255, font=fonts[font])
+        drawn.append(place(np.asarray(sheet, np.float32) / 255))
+    return augment(np.stack(drawn), "affine", random)
+
+
+def _photographs(n: int, random: np.random.Generator) -> Images:
+    from sklearn.datasets import load_sample_images
+
+    photographs = [image.mean(axis=2) for image in load_sample_images().images]
+    pieces = []
+    for which in random.integers(0, len(photographs), n):
+        photograph = photographs[which]
+        top, left = (int(random.integers(0, side - 112)) for side in photograph.shape)
+        piece = photograph[top : top + 112, left : left + 112].reshape(28, 4, 28, 4).mean(axis=(1, 3))
+        pieces.append(piece.round().astype(np.uint8))
+    return np.stack(pieces)

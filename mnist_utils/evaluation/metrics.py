@@ -1,0 +1,88 @@
+"""From a network's probabilities and the true labels to numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils.evaluation.calibration import expected_calibration_error
+from mnist_utils.evaluation.statistics import wilson_interval
+
+_CLASSES = np.arange(10)
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Precision, recall and F1 (0 to 1) of one digit, and the number of images that truly show it."""
+
+    label: int
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What `evaluate` found on `n` images.
+
+    Attributes
+    ----------
+    accuracy : float
+        Share of right answers, 0 to 1.
+    accuracy_interval : (float, float)
+        Wilson's 95 % interval for it.
+    log_loss : float
+        Mean negative natural logarithm of the true label's probability.
+    expected_calibration_error : float
+        See `expected_calibration_error`.
+    per_class : list of ClassMetrics
+    confusion_matrix : list of list of int
+        Row: true label, column: answer.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    log_loss: float
+    expected_calibration_error: float
+    per_class: list[ClassMetrics]
+    confusion_matrix: list[list[int]]
+
+
+def evaluate(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metrics:
+    """Compute the numbers that every run records.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, 10), rows sum to 1
+    labels : integer array, shape (n,), values 0 to 9
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or there is no image.
+    """
+    from sklearn import metrics  # heavy; the rest of this module does without
+
+    if probabilities.shape != (len(labels), 10) or len(labels) == 0:
+        raise ValueError(f"probabilities of shape {probabilities.shape} for {len(labels)} labels; wanted (n, 10), n > 0")
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to one only nearly
+    answers = probabilities.argmax(axis=1)
+    right = int((answers == labels).sum())
+    table = metrics.precision_recall_fscore_support(labels, answers, labels=_CLASSES, zero_division=0)
+    return Metrics(
+        n=len(labels),
+        accuracy=right / len(labels),
+        accuracy_interval=wilson_interval(right, len(labels)),
+        log_loss=float(metrics.log_loss(labels, probabilities, labels=_CLASSES)),
+        expected_calibration_error=expected_calibration_error(probabilities, labels),
+        per_class=[
+            ClassMetrics(i, float(p), float(r), float(f), int(n)) for i, (p, r, f, n) in enumerate(zip(*table, strict=True))
+        ],
+        confusion_matrix=metrics.confusion_matrix(labels, answers, labels=_CLASSES).tolist(),
+    )

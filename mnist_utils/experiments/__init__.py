@@ -1,0 +1,1 @@
+"""Many runs: sweeps on Dask, ablations, what they showed."""

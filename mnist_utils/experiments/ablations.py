@@ -1,0 +1,240 @@
+"""Does a claim hold? Train with and without a thing, from the same seeds, and put an interval on the difference."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.progress import shown
+from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.evaluation.statistics import Effect
+from mnist_utils.training import fit
+from mnist_utils.training.config import TrainConfig, make_config
+
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+MEASURES = {
+    "accuracy": "accuracy on validation images",
+    "inverted_accuracy": "accuracy on the same images in inverted colours",
+    "seconds": "seconds an epoch",
+}
+
+
+# Other work on the machine only ever adds to a time, so the shorter of two says more (as in `timeit`).
+_BEST_OF = 2
+
+
+def load_few(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
+    """Load a data set with only `images` of its training images, stratified; with all if it has no more, or for -1."""
+    whole = load_dataset(name, data_dir=data_dir)
+    if images == -1 or images >= len(whole.x_train):
+        return whole
+    few = load_dataset(whole.name, data_dir=data_dir, train_limit=images)
+    return replace(few, note=whole.note)
+
+
+def train_variants(
+    variants: Mapping[str, Mapping[str, Any]],
+    base: Mapping[str, Any],
+    dataset: Dataset,
+    seeds: Sequence[int],
+    *,
+    change: Mapping[str, Callable[[Dataset, int], Dataset]] | None = None,
+    each: Callable[..., Iterable[Any]] = map,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train each variant from each seed, and test it on the validation images; the test images are not touched.
+
+    All variants of a seed are trained one after the other before the next seed's, so that a machine that becomes
+    slower or busier does so for all of them.
+
+    Parameters
+    ----------
+    variants : mapping
+        From a name to the fields of `TrainConfig` in which the variant differs from `base`.
+    base : mapping
+        Fields of `TrainConfig` that all have in common.
+    dataset : Dataset
+        What all train on, whatever `train_limit` says; see `load_few`.
+    seeds : sequence of int
+    change : mapping, optional
+        From a variant's name to what makes its data set, given `dataset` and the seed, where it trains on another.
+    each : callable
+        Calls a function for each training, as `map` does, and yields in order what it returned; `runner.mapping` gives one
+        that uses several processes. Their times then say less, for they disturb each other.
+    progress : bool
+        Show a line for each training.
+
+    Returns
+    -------
+    DataFrame with a row for each training: variant, seed, accuracy (0 to 1), inverted_accuracy (0 to 1; the images as black
+    on white, which the network never saw), seconds (of the shortest epoch but the first, in which TensorFlow also compiles;
+    of the first if there is no other)
+
+    Raises
+    ------
+    ConfigError
+        If a variant is not a valid `TrainConfig`, before anything is trained.
+    """
+    plan = [
+        (name, make_config(**dict(base) | {"dataset": dataset.name} | dict(overrides) | {"seed": seed}))
+        for seed in seeds
+        for name, overrides in variants.items()
+    ]
+    data = [change[name](dataset, config.seed) if change and name in change else dataset for name, config in plan]
+    rows = []
+    with shown(len(plan), enabled=progress) as show, _no_word_of_retracing():
+        show(0, f"{plan[0][0]}, seed {plan[0][1].seed}" if plan else "")
+        for i, found in enumerate(each(_trial, [config for _, config in plan], data), start=1):
+            (name, config), coming = plan[i - 1], plan[i : i + 1]
+            rows.append({"variant": name, "seed": config.seed} | found)
+            line = f"{name}, seed {config.seed}: {found['accuracy']:.2%} right, {found['seconds']:.2f} s an epoch"
+            show(i, "".join(f"{after}, seed {next_config.seed}" for after, next_config in coming), line=line)
+    return pd.DataFrame(rows)
+
+
+@contextmanager
+def _no_word_of_retracing() -> Iterator[None]:
+    """Keep TensorFlow from warning that it compiles often: every trial is another network, so it must."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _trial(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
+    # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
+    one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
+    with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody goes on from
+        trained = fit.train(config, dataset if config.patience else one, Path(folder), progress=False)
+    seconds = [row["seconds"] for row in trained.history]
+    accuracy, inverted = (
+        _accuracy(trained, x, dataset.y_validation) for x in (dataset.x_validation, 255 - dataset.x_validation)
+    )
+    return {"accuracy": accuracy, "inverted_accuracy": inverted, "seconds": min(seconds[1:] or seconds)}
+
+
+def _accuracy(trained: fit.Trained, x: Images, y: Labels) -> float:
+    return float((fit.probabilities(trained.model, x).argmax(axis=1) == y).mean())
+
+
+def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:
+    """Time an epoch of `fit()` fed with an array, and fed by a Python generator of the same batches, in turns.
+
+    One network and one compiled step serve both, and each is run once before the clock starts: what differs is only how the
+    images come.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Network, batch size, precision and seed; the rest does not matter.
+    dataset : Dataset
+        Its training images are used, in their order.
+    repeats : int
+        How often each is timed, each time as the shorter of two epochs.
+
+    Returns
+    -------
+    DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
+    """
+    from mnist_utils.training.backend import keras
+
+    keras.utils.set_random_seed(config.seed)
+    model = fit.compiled(config, len(dataset.x_train))
+    x, y, size = dataset.x_train[..., None], fit.targets(dataset.y_train), config.batch_size
+    steps = math.ceil(len(x) / size)
+
+    def batches() -> Iterator[tuple[Images, fit.Targets]]:
+        for start in range(0, len(x), size):
+            yield x[start : start + size], y[start : start + size]
+
+    def feed(variant: str) -> float:
+        start = time.perf_counter()
+        if variant == "array":
+            model.fit(x, y, batch_size=size, shuffle=False, verbose=0)
+        else:
+            model.fit(batches(), steps_per_epoch=steps, shuffle=False, verbose=0)
+        return time.perf_counter() - start
+
+    for variant in "array", "generator":  # compiles
+        feed(variant)
+    rows = []
+    for repeat in range(repeats):
+        best = {"array": math.inf, "generator": math.inf}
+        for _ in range(_BEST_OF):
+            best = {variant: min(seconds, feed(variant)) for variant, seconds in best.items()}
+        rows += [{"variant": variant, "repeat": repeat, "seconds": seconds} for variant, seconds in best.items()]
+    return pd.DataFrame(rows)
+
+
+def verdict(effect: Effect, threshold: float | None = None) -> Verdict:
+    """Judge the claim that the effect is above a threshold.
+
+    Parameters
+    ----------
+    effect : Effect
+    threshold : float, optional
+        Default: no effect, which is 0 for a difference and 1 for a ratio.
+
+    Returns
+    -------
+    "holds" if the whole interval is above the threshold, "does not hold" if the whole interval is at or below it, else
+    "cannot tell"; also where all pairs agree to the last digit, which is too good to be their spread
+    """
+    threshold = (1.0 if effect.is_ratio else 0.0) if threshold is None else threshold
+    low, high = effect.interval
+    if low == high:
+        return "cannot tell"
+    if low > threshold:
+        return "holds"
+    return "does not hold" if high <= threshold else "cannot tell"
+
+
+def sentence(claim: str, effect: Effect, threshold: float | None = None) -> str:
+    """Say in Markdown what was claimed, what was found, and whether the claim holds."""
+    return (
+        f"**{claim}: {verdict(effect, threshold)}.** {effect.b} against {effect.a}, {MEASURES[effect.measure]}: "
+        f"{amount(effect.mean, effect)} (95 %: {_between(effect)}; {effect.n} {effect.pairs}s)."
+    )
+
+
+def amount(value: float, effect: Effect) -> str:
+    """Write a ratio as ``1.32 times``, a difference of accuracies as ``+0.45 points`` (of per cent)."""
+    return f"{value:.2f} times" if effect.is_ratio else f"{100 * value:+.2f} points"
+
+
+def _between(effect: Effect) -> str:
+    return " to ".join(amount(value, effect).split()[0] for value in effect.interval)
+
+
+def summary(claims: Sequence[tuple[str, Effect, float | None]]) -> pd.DataFrame:
+    """Put all claims into a table: claim, effect, 95 % interval, n, verdict.
+
+    Parameters
+    ----------
+    claims : sequence of (claim, effect, threshold)
+        As `sentence` and `verdict` take them.
+    """
+    return pd.DataFrame(
+        {
+            "claim": claim,
+            "effect": amount(effect.mean, effect),
+            "95 % interval": _between(effect),
+            "pairs": effect.n,
+            "verdict": verdict(effect, threshold),
+        }
+        for claim, effect, threshold in claims
+    )

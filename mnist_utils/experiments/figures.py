@@ -1,0 +1,236 @@
+"""Figures of many runs beside each other; computing is done in `comparison`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mnist_utils.experiments import results
+
+DATA, QUIET = "#0072B2", "#777777"
+FEW = 10  # values of a parameter that each get a place of their own on the axis
+_COLOURS = "cividis"  # rises evenly in brightness, and looks the same to colour-blind eyes
+_WIDE = 100  # from such a ratio of the largest to the smallest value on, an axis is logarithmic
+
+
+def figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Figure) -> list[tuple[Figure, str, bool]]:
+    """Draw all that can be drawn of these runs.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From `experiments.results.table`.
+    new_figure : callable
+        Makes an empty figure; ``plt.figure`` for one that is shown. Default: one that is only ever saved.
+
+    Returns
+    -------
+    list of (figure, what it shows, whether it needs the whole width of a page)
+    """
+    names, seeds = results.parameters(trials), trials[results.SEED].nunique()
+    if not names:
+        return []
+    over = f"{len(trials)} runs, {seeds} seed{'s' * (seeds > 1)}, {trials['data'].iloc[0]}"
+    band = "; bars: 95 % interval over seeds" if seeds > 1 else "; one seed, so no interval"
+    found = {name: results.effect(trials, name) for name in names}
+    drawn: list[tuple[Figure, str, bool]] = [
+        (
+            effects(found, title=f"What each parameter does\n({over}{band})", figure=new_figure()),
+            "Validation accuracy against each parameter, over all settings of the others",
+            len(names) > 1,
+        )
+    ]
+    few = [name for name in names if trials[name].nunique(dropna=False) <= FEW]
+    if len(few) == 2:
+        down, across = sorted(few, key=lambda name: trials[name].nunique())
+        ax = _axes(new_figure(), 5.0 + 0.5 * len(found[across]), 2.0 + 0.6 * len(found[down]))
+        heat_map(trials, down, across, title=f"Validation accuracy, per cent ({over})", ax=ax)
+        drawn.append((ax.figure, f"Validation accuracy for each pair of {down} and {across}", False))
+    if len(names) > 2:
+        ax = _axes(new_figure(), 1.9 * (len(names) + 1), 4.4)
+        parallel_coordinates(trials, names, title=f"Every run a line, the brighter the better ({over})", ax=ax)
+        drawn.append((ax.figure, "Every run as a line through its parameters to its validation accuracy", True))
+    ax = _axes(new_figure(), 7.5, 4.4)
+    accuracy_against_time(results.settings(trials), names, title=f"Validation accuracy against time ({over})", ax=ax)
+    drawn.append((ax.figure, "Mean validation accuracy of each setting against its seconds of training", False))
+    return drawn
+
+
+def _axes(figure: Figure, width: float, height: float) -> Any:
+    figure.set_size_inches(width, height)
+    figure.set_layout_engine("constrained")
+    return figure.subplots()
+
+
+def effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw the validation accuracy against each parameter, one beside the other on a common scale.
+
+    Parameters
+    ----------
+    found : mapping
+        From a parameter's name to its `experiments.results.effect`.
+    """
+    figure = figure or plt.figure()
+    across = min(4, len(found))
+    down = -(-len(found) // across)
+    figure.set_size_inches(max(8.0, 3.2 * across), 0.9 + 3.1 * down)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for ax, table in zip(axes, found.values(), strict=False):
+        effect(table, ax=ax)
+        ax.set(title="", ylabel="")
+    for ax in axes[len(found) :]:
+        ax.set_visible(False)
+    for ax in axes[::across]:
+        ax.set_ylabel("validation accuracy")
+    figure.suptitle(title)
+    return figure
+
+
+def effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw what `experiments.results.effect` found: a mean for each value of the parameter, with its interval over seeds."""
+    ax = ax or plt.subplots(layout="constrained")[1]
+    numbers = pd.api.types.is_numeric_dtype(table.index) and not table.index.hasnans
+    if numbers and len(table) > FEW:
+        places = table.index.to_numpy(float)
+        _scale(ax, places)
+    else:
+        places = np.arange(len(table), dtype=float)
+        words = [results.word(str(table.index.name), value) for value in table.index]
+        ax.set_xticks(places, words, rotation=0 if len(table) < 6 else 45)
+        ax.set_xlim(-0.5, len(table) - 0.5)
+    ax.errorbar(places, table["mean"], yerr=_ends(table), fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.grid(axis="y", alpha=0.3)
+    sns.despine(ax=ax)
+    ax.set(xlabel=str(table.index.name).replace("_", " "), ylabel="validation accuracy", title=title)
+    return ax
+
+
+def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Return how far the interval reaches below and above the mean, shape (2, n); the two differ where 1 cuts it off."""
+    return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
+
+
+def _scale(ax: Axes, values: np.ndarray[Any, Any]) -> None:
+    if values.min() > 0 and values.max() / values.min() >= _WIDE:
+        ax.set_xscale("log")
+
+
+def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the mean validation accuracy for every pair of values of two parameters, over seeds and all other parameters.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From `experiments.results.table`.
+    down, across : str
+        Its columns.
+    """
+    named = trials.assign(**{name: _words(trials[name], name) for name in (down, across)})
+    cells = named.pivot_table(index=down, columns=across, values="validation", aggfunc="mean")
+    cells = cells.reindex(index=_in_order(trials[down], down), columns=_in_order(trials[across], across))
+    if ax is None:
+        size = (2.2 + 0.9 * cells.shape[1], 1.4 + 0.55 * cells.shape[0])
+        ax = plt.subplots(figsize=(max(5.0, size[0]), max(3.0, size[1])), layout="constrained")[1]
+    sns.heatmap(100 * cells, annot=True, fmt=".2f", cmap=_COLOURS, ax=ax, linewidths=1, cbar_kws={"format": "%.2f %%"})
+    ax.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "), title=title or "Validation accuracy, per cent")
+    ax.tick_params(axis="y", rotation=0)
+    return ax
+
+
+def _words(values: pd.Series[Any], name: str) -> list[str]:
+    return [results.word(name, value) for value in values]
+
+
+def _in_order(values: pd.Series[Any], name: str) -> list[str]:
+    """Write each value once, in order, none last."""
+    return _words(pd.Series([*sorted(values.dropna().unique()), *[None] * bool(values.hasnans)], dtype=object), name)
+
+
+def parallel_coordinates(trials: pd.DataFrame, names: list[str], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a line for each run through its parameters, coloured by its validation accuracy, which is also the last axis."""
+    columns = [*names, "validation"]
+    if ax is None:
+        ax = plt.subplots(figsize=(max(6.0, 1.9 * len(columns)), 4.2), layout="constrained")[1]
+    places = np.empty((len(trials), len(columns)))
+    for i, name in enumerate(columns):
+        places[:, i] = _draw_axis(ax, i, trials[name], name)
+    # The same place for the same value would hide all lines but one.
+    spread = np.random.default_rng(0).uniform(-0.012, 0.012, places.shape)
+    spread[:, -1] = 0
+    accuracy = trials["validation"].to_numpy()
+    order = accuracy.argsort()
+    span = max(float(np.ptp(accuracy)), 1e-9)
+    colours = plt.get_cmap(_COLOURS)((accuracy - accuracy.min()) / span)
+    for i in order:  # the best on top
+        ax.plot(places[i] + spread[i], color=colours[i], lw=1.6, alpha=0.8)
+    ax.set(xlim=(-0.15, len(columns) - 0.6), ylim=(-0.06, 1.06), yticks=[], title=title)
+    ax.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns])
+    ax.tick_params(axis="x", length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def _draw_axis(ax: Axes, at: int, values: pd.Series[Any], name: str) -> np.ndarray[Any, Any]:
+    """Draw one vertical axis with its values; return each run's place on it, 0 to 1."""
+    ax.axvline(at, color=QUIET, lw=1, zorder=0)
+    numbers = pd.api.types.is_numeric_dtype(values) and not values.hasnans
+    if numbers and (values.nunique() > FEW or name == "validation"):
+        given = values.to_numpy(float)
+        if name != "validation" and given.min() > 0 and given.max() / given.min() >= _WIDE:
+            given = np.log(given)
+        low, high = float(given.min()), float(given.max())
+        places = (given - low) / ((high - low) or 1.0)
+        ends = {float(places[values.argmin()]): values.min(), float(places[values.argmax()]): values.max()}
+        labels = {place: f"{value:.2%}" if name == "validation" else f"{value:g}" for place, value in ends.items()}
+    else:
+        order = _in_order(values, name)
+        where = {text: i / max(1, len(order) - 1) for i, text in enumerate(order)}
+        places = np.array([where[text] for text in _words(values, name)])
+        labels = {place: text for text, place in where.items()}
+    for place, text in labels.items():
+        ax.annotate(text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
+                    bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}, zorder=5)  # fmt: skip
+    return places
+
+
+def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw each setting's mean validation accuracy against its seconds of training; name those that no other beats in both.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `experiments.results.settings`.
+    names : list of str
+        Its parameters.
+    """
+    ax = ax or plt.subplots(figsize=(6.2, 4.4), layout="constrained")[1]
+    ordered = table.sort_values(["seconds", "mean"], ascending=[True, False])
+    front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
+    ax.errorbar(
+        table["seconds"], table["mean"], yerr=_ends(table), fmt="o", color=QUIET, ecolor=QUIET, alpha=0.6, capsize=3,
+        label="another is, on average",
+    )  # fmt: skip
+    ax.plot(front["seconds"], front["mean"], "o-", color=DATA, label="no other is both faster and better")
+    for i, (_, row) in enumerate(front.tail(6).iterrows()):
+        text = ", ".join(results.word(name, row[name]) for name in names)
+        ax.annotate(
+            text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=9
+        )
+    _scale(ax, table["seconds"].to_numpy())
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
+    sns.despine(ax=ax)
+    named = ", ".join(name.replace("_", " ") for name in names)
+    ax.set(xlabel="seconds of training", ylabel="validation accuracy", title=title or f"Accuracy against time ({named})")
+    return ax

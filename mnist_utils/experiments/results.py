@@ -1,0 +1,234 @@
+"""Many runs beside each other: what each parameter did, and which setting is best as far as the seeds can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import ttest_1samp
+
+from mnist_utils.evaluation.statistics import SAME, holm, mean_interval
+from mnist_utils.runs.run import Run, RunError
+from mnist_utils.training.config import TrainConfig, make_config
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The setting with the best mean validation accuracy, and what its networks did on the test images.
+
+    Attributes
+    ----------
+    setting : dict
+        From parameter to value; empty where all runs have the same.
+    runs : tuple of str
+        Their names, one for each seed; where a seed was trained twice, the mean counts.
+    validation, test : (float, float, float)
+        Mean over the seeds and its 95 % interval (Student's; NaN for one seed), 0 to 1.
+    """
+
+    setting: dict[str, Any]
+    runs: tuple[str, ...]
+    validation: tuple[float, float, float]
+    test: tuple[float, float, float]
+
+
+def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the parameters that have more than one value, without ``seed`` and what only follows from the network.
+
+    Parameters
+    ----------
+    configs : sequence of mapping
+        Fields of `TrainConfig` with their values; one that an earlier version did not have counts as None.
+    """
+    names = [name for name in TrainConfig.model_fields if len({config.get(name) for config in configs}) > 1]
+    # A network brings a recipe: epochs, say, that vary with it and not for themselves.
+    of = {(config["model"], config["dataset"]) for config in configs}
+    recipes = {(model, dataset): make_config(model=model, dataset=dataset).model_dump() for model, dataset in of}
+
+    def follows(name: str) -> bool:
+        return name not in ("model", "dataset") and all(
+            config.get(name) == recipes[config["model"], config["dataset"]][name] for config in configs
+        )
+
+    return [name for name in names if name != SEED and not follows(name)]
+
+
+def table(found: Sequence[Run]) -> pd.DataFrame:
+    """Put runs that were trained and tested into a table. The test results stay where they are: one may not choose by them.
+
+    Returns
+    -------
+    DataFrame
+        A row for each run (index: its name); columns: what they vary in (`varied`), seed, validation (accuracy, 0 to 1),
+        low, high (its 95 % interval over images), seconds (of training), data, commit.
+
+    Raises
+    ------
+    RunError
+        If there is none, or they were trained on different data, whose accuracies cannot be compared.
+    """
+    whole = [run for run in found if run.metrics]
+    if not whole:
+        raise RunError("no run was trained to the end, so there is nothing to compare")
+    data = sorted({run.config["dataset"]["name"] for run in whole})
+    if len(data) > 1:
+        raise RunError(
+            f"the runs are of {', '.join(data)}: accuracies on different images do not compare; choose by data set"
+        )
+    names = varied([run.config["config"] for run in whole])
+    rows = []
+    for run in whole:
+        numbers = run.metrics["validation"]
+        low, high = numbers["accuracy_interval"]
+        rows.append(
+            {"run": run.name}
+            | {name: run.config["config"].get(name) for name in (*names, SEED)}
+            | {"validation": numbers["accuracy"], "low": low, "high": high}
+            | {"seconds": run.metrics["seconds"]["training"], "data": data[0], "commit": run.config.get("git_commit") or ""}
+        )
+    return pd.DataFrame(rows).set_index("run")
+
+
+def parameters(trials: pd.DataFrame) -> list[str]:
+    """Name the columns of `table` that are parameters, without the seed."""
+    return list(trials.columns[: trials.columns.get_loc(SEED)])
+
+
+def settings(trials: pd.DataFrame) -> pd.DataFrame:
+    """Take the seeds of each setting together, best mean validation accuracy first.
+
+    A setting that lacks seeds which others have comes after those: with fewer, its mean has more luck in it.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From `table`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each setting; columns: the parameters, seeds (how many), mean, low, high (95 % interval over seeds,
+        Student's; NaN where `mean_interval` has none), seconds (mean), p_value (of the paired t test against the first row,
+        seed by seed, corrected after Holm for all rows; NaN where the row has other seeds than the first, or one, or there
+        is no spread).
+
+    Notes
+    -----
+    The first of many settings is first by luck as well: its mean is flattered, and the p-values are somewhat too small.
+    """
+    names = parameters(trials)
+    groups = trials.groupby(names, dropna=False, sort=False) if names else [((), trials)]
+    found: list[tuple[pd.Series[float], dict[str, Any]]] = []
+    for values, rows in groups:
+        by_seed = rows.groupby(SEED)["validation"].mean()
+        mean, low, high = mean_interval(by_seed.to_numpy())
+        found.append((by_seed, dict(zip(names, values, strict=True)) | {
+            "seeds": len(by_seed), "mean": mean, "low": low, "high": high, "seconds": rows["seconds"].mean(),
+        }))  # fmt: skip
+    found.sort(key=lambda one: (-one[1]["seeds"], -one[1]["mean"]))
+    result = pd.DataFrame([row for _, row in found])
+    p_values = np.array([_p_value(found[0][0], by_seed) for by_seed, _ in found[1:]])
+    told = ~np.isnan(p_values)
+    p_values[told] = holm(p_values[told])
+    return result.assign(p_value=[np.nan, *p_values])
+
+
+def ranked(found: pd.DataFrame) -> int:
+    """Count those of `settings` that have as many seeds as any: among them the first is chosen."""
+    return int((found["seeds"] == found["seeds"].max()).sum())
+
+
+def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
+    differences = (best - other).dropna().to_numpy()
+    if set(other.index) != set(best.index) or len(differences) < 2 or np.ptp(differences) < SAME:
+        return np.nan
+    return float(ttest_1samp(differences, 0).pvalue)
+
+
+def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
+    """Say how the validation accuracy goes with one parameter, over all settings of the others.
+
+    For each seed the settings that share the parameter's value are averaged; the interval is over these means, so it speaks
+    of other seeds. Where there are settings of the others, and seeds, that were trained with every value of the parameter,
+    only those count: else a grid's missing point would look like an effect. In a random draw there may be none; then all
+    count, and the luck of the draw adds to the interval.
+
+    Returns
+    -------
+    DataFrame
+        Index: the parameter's values in order; columns: mean, low, high (NaN for one seed), seeds, runs.
+    """
+    others = trials[[name for name in (*parameters(trials), SEED) if name != parameter]].astype(str).agg("|".join, axis=1)
+    met = trials[parameter].groupby(others).transform(lambda values: values.nunique(dropna=False))
+    fair = trials[met == trials[parameter].nunique(dropna=False)]
+    rows = {}
+    for value, group in (trials if fair.empty else fair).groupby(parameter, dropna=False):
+        by_seed = group.groupby(SEED)["validation"].mean().to_numpy()
+        mean, low, high = mean_interval(by_seed)
+        rows[value] = {"mean": mean, "low": low, "high": high, "seeds": len(by_seed), "runs": len(group)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(parameter)
+
+
+def choose(found: Sequence[Run], trials: pd.DataFrame) -> Chosen:
+    """Choose the setting that `settings` puts first, and open the test results of its runs alone.
+
+    Parameters
+    ----------
+    found : sequence of Run
+    trials : DataFrame
+        From `table`, of the same runs.
+    """
+    names, best = parameters(trials), settings(trials).iloc[0]
+    setting = {name: best[name] for name in names}
+    same = trials
+    for name, value in setting.items():
+        same = same[same[name].isna() if pd.isna(value) else same[name] == value]
+    by_name = {run.name: run for run in found}
+    same = same[~same.index.duplicated()]
+    tests = same.assign(test=[by_name[name].metrics["test"]["accuracy"] for name in same.index])
+    of_seeds = tests.groupby(SEED)["test"].mean().to_numpy()  # as validation: a seed that was trained twice counts once
+    one_each = tuple(same.index[~same[SEED].duplicated()])
+    return Chosen(setting, one_each, (best["mean"], best["low"], best["high"]), mean_interval(of_seeds))
+
+
+def words(setting: Mapping[str, Any]) -> str:
+    """Write a setting as ``batch_size 64, patience off``."""
+    return ", ".join(f"{name} {word(name, value)}" for name, value in setting.items()) or "the only setting"
+
+
+def word(name: str, value: Any) -> str:
+    """Write a parameter's value as a person would."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return {"train_limit": "all", "patience": "off"}.get(name, "none")
+    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
+
+
+def in_words(found: pd.DataFrame) -> pd.DataFrame:
+    """Write `settings` for people: parameters, seeds, validation, 95 % interval, seconds, against the first."""
+    names = list(found.columns[: found.columns.get_loc("seeds")])
+    verdicts = ["worse" if p < 0.05 else "" if np.isnan(p) else "cannot tell" for p in found["p_value"]]
+    fewer = found["seeds"] < found["seeds"].max()
+    return pd.DataFrame(
+        {name: [word(name, value) for value in found[name]] for name in names}
+        | {
+            "seeds": found["seeds"],
+            "validation": [f"{mean:.2%}" for mean in found["mean"]],
+            "95 % interval": [
+                "" if np.isnan(low) else f"{100 * low:.2f}-{100 * high:.2f}"
+                for low, high in zip(found["low"], found["high"], strict=True)
+            ],
+            "seconds": [f"{seconds:.1f}" for seconds in found["seconds"]],
+            "against the first": ["lacks seeds" if no else verdict for no, verdict in zip(fewer, verdicts, strict=True)],
+        }
+    )
+
+
+def share(numbers: tuple[float, float, float]) -> str:
+    """Write a mean and its interval as ``99.20 % (99.10 to 99.30 over seeds)``."""
+    mean, low, high = numbers
+    return f"{100 * mean:.2f} %" + ("" if np.isnan(low) else f" ({100 * low:.2f} to {100 * high:.2f} over seeds)")

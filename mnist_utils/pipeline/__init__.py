@@ -1,0 +1,1 @@
+"""The ordered notebooks through papermill, and a run's report."""

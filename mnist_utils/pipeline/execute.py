@@ -1,0 +1,272 @@
+"""The ordered notebooks: executed with other parameters into a run's folder, all or those chosen, and gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_utils._support import files
+from mnist_utils.pipeline.parameters import TRAINS, NotebookError, Step, default_value
+from mnist_utils.runs.record import alone, check_begun_with, mark, new_folder
+from mnist_utils.runs.run import NOTEBOOKS, is_whole, read
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+    from rich.console import Console
+    from rich.progress import Progress
+
+_LOCATIONS = ("results",)  # parameters that say where the run lies, not what is computed
+
+
+@dataclass(frozen=True)
+class Done:
+    """A notebook that was executed to its end: its name, its seconds, and whether an earlier command did it."""
+
+    name: str
+    seconds: float
+    before: bool
+
+
+# --- executing --------------------------------------------------------------------------------------------
+
+
+def run(steps: list[Step], name: str, results: Path, console: Console) -> list[Done]:
+    """Execute notebooks into ``results/name/notebooks``, from the first that is not done.
+
+    Done is what was executed to its end from the same source with the same parameters. Until the last is done, the
+    run is marked incomplete; a second command with its name goes on from there.
+
+    Parameters
+    ----------
+    steps : list of Step
+        From `settle`.
+    name : str
+        The run's; `TRAINS` trains a network into it, and the others read that network. Where there is none, they
+        choose for themselves.
+    results : Path
+        Folder of all runs.
+    console : rich.console.Console
+        Where the progress is shown: on a terminal as it goes, else a line for each notebook.
+
+    Raises
+    ------
+    NotebookError
+        If a cell failed or the kernel died. The notebook is kept as far as it came.
+    ConfigError, RunError
+        If the name cannot be a folder's, another process works on the run, or it was begun with other settings than
+        these; nothing of it is touched.
+    """
+    results = results.resolve()
+    place = new_folder(name, results) / NOTEBOOKS
+    _check_training(steps, place.parent)
+    place.mkdir(exist_ok=True)
+    with alone(place, name):
+        with alone(place.parent, name):
+            pass  # else a training that began before would end as an error of the notebook that trains
+        for leftover in place.glob(".writing-*"):  # of a process that was killed: nobody else works here now
+            leftover.unlink()
+        done: list[Done] = []
+        with _progress(console) as bar:
+            for step in steps:
+                parameters = step.given | _of_the_run(step, place.parent)
+                executed = place / step.path.name
+                before = all(one.before for one in done) and _is_done(step, parameters, executed)
+                if not before:
+                    (place.parent / "report.html").unlink(missing_ok=True)  # it would no longer be true
+                    mark(place, f"notebook {step.name} was not finished")
+                    _execute(step, parameters, executed, bar)
+                done.append(Done(step.name, _seconds(executed), before))
+                if before or not console.is_terminal:
+                    console.print(f"{step.name}  {'was done before' if before else f'{done[-1].seconds:.1f} s'}")
+        _unmark(place)
+    return done
+
+
+def _check_training(steps: list[Step], folder: Path) -> None:
+    """Refuse to train into a run that was begun with other settings: the notebook would only find out in the middle."""
+    from papermill import inspect_notebook
+
+    from mnist_utils.training.config import TrainConfig, from_parameters, make_config
+
+    trains = [step for step in steps if step.name == TRAINS]
+    if not trains or not (folder / "config.json").is_file():
+        return
+    begun = read(folder, folder.parent)
+    defaults = {name: default_value(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
+    given = from_parameters(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given)
+    if given["dataset"] in (None, "auto"):  # which it stands for is found out when it is loaded
+        given["dataset"] = begun.config["dataset"]["name"]
+    settled = make_config(**given).model_dump()
+    check_begun_with(begun, {name: value for name, value in settled.items() if name in trains[0].allowed})
+
+
+def _of_the_run(step: Step, place: Path) -> dict[str, Any]:
+    """Say which run a notebook trains or reads."""
+    own = step.name == TRAINS or is_whole(place)
+    found = {"results": str(place.parent), "run": place.name if own else ""}
+    return {name: value for name, value in found.items() if name in step.allowed}
+
+
+def _is_done(step: Step, parameters: dict[str, Any], executed: Path) -> bool:
+    if not executed.is_file():
+        return False
+    notebook = _read(executed)
+    facts = notebook.metadata.get("papermill", {})
+    return (
+        facts.get("exception") is False  # ours: papermill itself writes no False there
+        and _settings(facts["parameters"]) == _settings(parameters)
+        and _sources(notebook) == _sources(_read(step.path))
+    )
+
+
+def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in _LOCATIONS}
+
+
+def _sources(notebook: NotebookNode) -> list[tuple[str, str]]:
+    """List the cells that the author wrote."""
+    added = "injected-parameters"
+    return [(cell.cell_type, cell.source) for cell in notebook.cells if added not in cell.metadata.get("tags", [])]
+
+
+def _read(path: Path) -> NotebookNode:
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
+def _seconds(executed: Path) -> float:
+    return float(_read(executed).metadata.papermill.duration)
+
+
+def _unmark(place: Path) -> None:
+    """Take the mark away, unless it is of a notebook that this command left out."""
+    for path in sorted(place.glob("*.ipynb")):
+        if _read(path).metadata.get("papermill", {}).get("exception") is not False:
+            mark(place, f"notebook {path.stem} was not finished")
+            return
+    (place / "incomplete").unlink(missing_ok=True)
+
+
+def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progress) -> None:
+    from nbclient.exceptions import DeadKernelError
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    task = bar.add_task(step.name, total=None)
+    begun: list[NotebookNode] = []
+
+    def start(notebook: NotebookNode) -> None:
+        begun.append(notebook)
+        bar.update(task, total=len(_code(notebook)))
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
+    why = "was not finished"
+    try:
+        with kernels_of_this_environment():
+            # Nothing is written while it runs: papermill would write in place, and a kill would leave half a notebook.
+            execute_notebook(
+                str(step.path).replace("{", "{{").replace("}", "}}"),
+                None,
+                parameters,
+                progress_bar=False,
+                start_timeout=180,
+                kernel_name="python3",
+                extra_arguments=["--log-level=CRITICAL"],  # on our stderr; what a cell prints is not touched
+                on_notebook_start=start,
+                on_cell_executed=lambda **_: bar.advance(task),
+            )
+        why = ""
+    except PapermillExecutionError as error:
+        why = f"{error.ename}: {next(iter(error.evalue.splitlines()), '')}".rstrip(": ")
+    except DeadKernelError:
+        why = "the kernel died: it was killed, or the memory was used up"
+    except KeyboardInterrupt:
+        why = "stopped by Ctrl-C"
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell of the cell that nobody waits for now
+        raise
+    except RuntimeError as error:  # jupyter_client's, where the kernel never answered
+        if begun:
+            raise
+        why = f"the kernel did not start: {error}"
+    finally:
+        if begun:
+            why = _state(begun[0], step, why)
+            files.write_text(executed, _text(begun[0]))
+        if why:
+            mark(executed.parent, f"notebook {step.name}: {why}")
+    if why:
+        kept = f"\nAs far as it came, it is in {executed}" if begun else ""
+        raise NotebookError(f"notebook {step.name}: {why}{kept}")
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _text(notebook: NotebookNode) -> str:
+    import nbformat
+
+    return nbformat.writes(notebook)
+
+
+def _state(notebook: NotebookNode, step: Step, why: str) -> str:
+    """State in papermill's metadata what became of a notebook; return why it stopped, and in which cell.
+
+    Papermill takes a cell that killed the kernel, and all after it, for completed.
+    """
+    from nbformat.v4 import new_output
+
+    names = {"input_path": step.path.name, "output_path": step.path.name}  # not where they lie on this machine
+    notebook.metadata.papermill.update(names, exception=bool(why))
+    started = [cell for cell in _code(notebook) if cell.metadata.papermill.get("start_time")]
+    if not why or not started:
+        return why
+    for cell in notebook.cells:
+        if cell.metadata.get("papermill", {}).get("start_time", "") is None:
+            cell.metadata.papermill["status"] = "pending"
+    last = started[-1]
+    last.metadata.papermill.update(status="failed", exception=True)
+    if not any(output.output_type == "error" for output in last.outputs):
+        last.outputs.append(new_output("error", ename="Stopped", evalue=why, traceback=[why]))
+    return f"code cell {_code(notebook).index(last) + 1}: {why}"
+
+
+@contextlib.contextmanager
+def kernels_of_this_environment() -> Iterator[None]:
+    """Let the kernel `python3` be this very Python, and its figures be drawn into the notebook."""
+    kept = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
+    # A kernel that a person registered in the home folder would win where the environment is another user's.
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(
+        [str(Path(sys.prefix, "share", "jupyter")), *filter(None, [kept["JUPYTER_PATH"]])]
+    )
+    os.environ.pop("MPLBACKEND", None)  # one that opens windows would leave the notebook without figures
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _progress(console: Console) -> Progress:
+    """Make the bars of a terminal, one for each notebook; elsewhere they are not drawn."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,209 @@
+"""A run as pages to read in a browser: its report, and each executed notebook. They load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_utils._support import files
+from mnist_utils.runs import evaluate
+from mnist_utils.runs.run import NOTEBOOKS, RunError, read
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from nbformat import NotebookNode
+
+
+TAG = "report"  # of the cells whose figures belong in the report
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an executed notebook: its PNG in base64, what it shows in words, the section it stands in."""
+
+    png: str
+    alt: str
+    heading: str
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the whole width of a page to be read."""
+        width, height = struct.unpack(">II", base64.b64decode(self.png[:32])[16:24])  # the PNG's header
+        return bool(width > 1.6 * height)
+
+
+@dataclass(frozen=True)
+class Page:
+    """An executed notebook: its name, its title, its seconds, why it stopped (empty: it did not), its figures."""
+
+    name: str
+    title: str
+    seconds: float | None
+    stopped: bool
+    figures: list[Figure]
+
+
+def write(folder: Path) -> Path:
+    """Write ``report.html`` into a run's folder, and ``notebooks/NAME.html`` for each executed notebook.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's; it may be one that trained no network.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    RunError
+        If the run is damaged.
+    OSError
+        If it cannot be written.
+    """
+    import nbformat
+
+    templates = environment()
+    pages = []
+    for path in sorted((folder / NOTEBOOKS).glob("*.ipynb")):
+        notebook = _described(nbformat.read(path, as_version=4), path.stem)
+        pages.append(_page(notebook, path.stem))
+        content = templates.get_template("notebook.html").render(
+            page=pages[-1], run=folder.name, content=_content(notebook), highlighting=_highlighting()
+        )
+        files.write_text(path.with_suffix(".html"), content)
+    run = read(folder, folder.parent) if (folder / "config.json").is_file() else None
+    report = templates.get_template("report.html").render(
+        name=folder.name,
+        run=run if run and run.metrics else None,
+        incomplete=run.incomplete if run else "",
+        pages=pages,
+        robustness=_robustness(folder),
+    )
+    files.write_text(folder / "report.html", report)
+    return folder / "report.html"
+
+
+def _robustness(folder: Path) -> dict[str, Any] | None:
+    """Read what `mnist evaluate --robustness` wrote, if it was called: the table, and the figure in base64."""
+    path = folder / evaluate.ROBUSTNESS
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"mean", "mean_interval", "worst", "rows"} - set(content)
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
+    figure = folder / evaluate.ROBUSTNESS_FIGURE
+    return content | {"figure": base64.b64encode(figure.read_bytes()).decode() if figure.is_file() else ""}
+
+
+def environment() -> Environment:
+    """Make the templates' surroundings: what is undefined is an error, what a page shows cannot act in it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mnist_utils.pipeline", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.2f} %"
+    environment.filters["duration"] = _duration
+    return environment
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+# --- notebooks --------------------------------------------------------------------------------------------
+
+
+def _described(notebook: NotebookNode, name: str) -> NotebookNode:
+    """Give every cell with figures words for those who cannot see them, where its author gave none."""
+    notebook = copy.deepcopy(notebook)
+    for cell, heading in _sections(notebook):
+        if cell.cell_type == "code" and "alt" not in cell.metadata:
+            cell.metadata["alt"] = f"Figure of the section “{heading}” in notebook {name}"
+    return notebook
+
+
+def _sections(notebook: NotebookNode) -> list[tuple[NotebookNode, str]]:
+    """Pair each cell with the heading that it stands under, as plain text."""
+    heading, pairs = "", []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)  # a shell's comment is no heading
+            found = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE)
+            heading = re.sub(r"[*`]", "", found[-1]) if found else heading
+        pairs.append((cell, heading))
+    return pairs
+
+
+def _page(notebook: NotebookNode, name: str) -> Page:
+    pairs = _sections(notebook)
+    facts = notebook.metadata.get("papermill", {})
+    return Page(
+        name=name,
+        title=next((heading for _, heading in pairs if heading), name),
+        seconds=facts.get("duration"),
+        stopped=facts.get("exception") is not False,
+        figures=[
+            Figure(
+                "".join(output.data["image/png"].split()),
+                output.metadata.get("image/png", {}).get("alt") or cell.metadata["alt"],
+                heading,
+            )
+            for cell, heading in pairs
+            if TAG in cell.metadata.get("tags", [])
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        ],
+    )
+
+
+# Code is there for who asks for it; no script is needed for that.
+_FOLDED = """
+{%- extends 'basic/index.html.j2' -%}
+{%- block input_group -%}
+<details class="code"><summary>Code</summary>{{ super() }}</details>
+{%- endblock -%}
+"""
+
+
+def _content(notebook: NotebookNode) -> Any:
+    from markupsafe import Markup
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        raw_template=_FOLDED,
+        embed_images=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    # Without what needs a script: the pages allow none.
+    exporter.config.NbConvertBase.display_data_priority = [
+        "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain",
+    ]  # fmt: skip
+    return Markup(exporter.from_notebook_node(notebook)[0])  # noqa: S704 - the page's policy lets nothing in it act
+
+
+def _highlighting() -> Any:
+    from markupsafe import Markup
+    from pygments.formatters import HtmlFormatter
+
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    return Markup(f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}")  # noqa: S704 - Pygments' own

@@ -1,0 +1,118 @@
+"""Figures of confidence and calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter
+from numpy.typing import ArrayLike
+
+from mnist_utils.plots.style import HIGHEST_THRESHOLD, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation.calibration import Reliability
+    from mnist_utils.evaluation.errors import Answered
+
+
+def reliability_diagram(found: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the share of right answers against confidence, bin by bin, with 95 % intervals and the bins' images."""
+    from mnist_utils.evaluation.statistics import wilson_interval
+
+    ax = ax or plt.subplots(figsize=(6, 6), layout="constrained")[1]
+    ax.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    filled = found.n > 0
+    n, confidence, accuracy = found.n[filled], found.confidence[filled], found.accuracy[filled]
+    intervals = np.array(
+        [wilson_interval(round(share * total), int(total)) for share, total in zip(accuracy, n, strict=True)]
+    )
+    ends = np.abs(intervals.T - accuracy)
+    ax.errorbar(confidence, accuracy, ends, fmt="o", color=TRAINING_COLOR, capsize=3, label="this network")
+    for x, total in zip(confidence, n, strict=True):
+        ax.annotate(f"{total:,}", (x, -0.04), rotation=90, ha="center", va="top", fontsize=8, annotation_clip=False)
+    ax.annotate("images", (-0.03, -0.04), rotation=90, ha="center", va="top", fontsize=8)
+    for axis in ax.xaxis, ax.yaxis:
+        axis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlim=(-0.06, 1.04), ylim=(-0.24, 1.04), yticks=np.linspace(0, 1, 6))
+    ax.set(xlabel="confidence (probability of the answer)", ylabel="right answers", title=title)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.19))  # where a network would have to be sure and wrong
+    return ax
+
+
+def reliability_before_after(before: Reliability, after: Reliability, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw two reliability diagrams side by side: as trained, and after temperature scaling."""
+    figure, axes = axes_pair(figure, (11, 5.8))
+    reliability_diagram(before, title="As trained", ax=axes[0])
+    reliability_diagram(after, title="After temperature scaling", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def risk_coverage(curve: pd.DataFrame, chosen: Answered, *, goal: float, title: str, figure: Figure | None = None) -> Figure:
+    """Draw what is gained by leaving uncertain images to a person: against the threshold, and against the share left.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `evaluation.errors.risk_coverage`.
+    chosen : Answered
+        What the threshold does that was chosen for `goal`.
+    goal : float, 0 to 1
+        Wanted accuracy of the answers.
+    """
+    figure, (left, right) = axes_pair(figure, (11, 4.6))
+    inside = curve[curve["threshold"] < HIGHEST_THRESHOLD]
+    left.plot(inside["threshold"], 1 - inside["risk"], color=TRAINING_COLOR, label="right among the answered")
+    left.plot(inside["threshold"], inside["coverage"], color=VALIDATION_COLOR, linestyle="-.", label="answered")
+    left.set_xscale("logit")  # thresholds of use lie at 0.9, 0.99, 0.999
+    left.set_xticks(ticks := [0.5, 0.9, 0.99, 0.999, HIGHEST_THRESHOLD], [f"{tick:g}" for tick in ticks])
+    left.xaxis.set_minor_formatter(NullFormatter())
+    left.set(
+        xlabel="confidence threshold",
+        ylabel="share of images",
+        xlim=(min(0.3, inside["threshold"].min()), HIGHEST_THRESHOLD),
+    )
+    left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.plot(1 - curve["coverage"], curve["risk"], color=TRAINING_COLOR, drawstyle="steps-pre")
+    right.axhline(1 - goal, color="grey", linestyle=":", label=f"goal: {1 - goal:.2%} wrong")
+    right.set(xlabel="left to a person", ylabel="wrong among the answered")
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if chosen.answered:
+        point = {"color": "black", "marker": "D", "linestyle": "", "label": "threshold chosen on validation images"}
+        left.plot([min(chosen.threshold, HIGHEST_THRESHOLD)], [chosen.accuracy], **point)
+        right.plot([chosen.left], [1 - chosen.accuracy], **point)
+        right.set_xlim(-0.01, max(0.1, min(1.0, 3 * chosen.left)))
+    for ax in left, right:
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def confidence_histogram(confidence: ArrayLike, right: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how sure right and wrong answers are, stacked, in twenty bins.
+
+    Parameters
+    ----------
+    confidence : float array, shape (n,), 0 to 1
+    right : bool array, shape (n,)
+    """
+    ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
+    confidence, right = np.asarray(confidence), np.asarray(right, bool)
+    parts = [confidence[~right], confidence[right]]
+    labels = [f"wrong ({len(parts[0]):,})", f"right ({len(parts[1]):,})"]
+    ax.hist(
+        parts, bins=20, range=(0, 1), stacked=True, color=[VALIDATION_COLOR, TRAINING_COLOR], label=labels, edgecolor="white"
+    )
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlabel="confidence (probability of the answer)", ylabel="images", title=title)
+    ax.legend(loc="upper left")
+    sns.despine(ax=ax)
+    return ax

@@ -1,0 +1,177 @@
+"""Figures of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from mnist_utils.plots.style import DIGIT_COLORS, PART_COLORS, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+
+
+def image_map(points: ArrayLike, labels: ArrayLike, wrong: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw images as their digits in the plane, with a ring around each that was answered wrong.
+
+    Parameters
+    ----------
+    points : float array, shape (n, 2)
+    labels : integer array, shape (n,)
+    wrong : bool array, shape (n,)
+    """
+    ax = ax or plt.subplots(figsize=(8.5, 7.5), layout="constrained")[1]
+    points, labels, wrong = np.asarray(points), np.asarray(labels), np.asarray(wrong)
+    for digit, colour in enumerate(sns.color_palette("colorblind", 10)):
+        of_digit = points[labels == digit]  # the digit itself is the mark: colours only help
+        ax.scatter(of_digit[:, 0], of_digit[:, 1], marker=f"${digit}$", color=colour, s=36, linewidths=0.3, alpha=0.8)
+    ax.scatter(
+        points[wrong, 0],
+        points[wrong, 1],
+        s=110,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=1.5,
+        label="answered wrong",
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.legend(loc="upper right")
+    return ax
+
+
+def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw each digit's share of each part.
+
+    Parameters
+    ----------
+    counts : DataFrame of integers
+        A row a digit, a column a part: training, validation, test.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
+    shares = 100 * counts / counts.sum()
+    shares.plot.bar(ax=ax, color=[PART_COLORS[str(part)] for part in shares], width=0.8, rot=0)
+    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label="all digits equally often")
+    ax.set(xlabel="digit", ylabel="% of the part's images", title=title)
+    ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    return ax
+
+
+def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw each digit's mean image above the standard deviation of its pixels (shapes (10, 28, 28), grey levels)."""
+    figure = figure or plt.figure()
+    figure.set_size_inches(10, 2.5)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(2, len(means))
+    for row, (images, colours, name) in enumerate(((means, "gray", "mean"), (stds, "viridis", "standard\ndeviation"))):
+        for digit, (ax, image) in enumerate(zip(axes[row], images, strict=True)):
+            drawn = ax.imshow(image, cmap=colours, vmin=0, vmax=255 if row == 0 else 128)
+            ax.set(xticks=[], yticks=[], title=str(digit) if row == 0 else "")
+        axes[row, 0].set_ylabel(name)
+        figure.colorbar(drawn, ax=axes[row], label="grey level", aspect=8)
+    figure.suptitle(title)
+    return figure
+
+
+def pixel_use(levels: NDArray[Any], used: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw how often each grey level occurs, and how often each pixel holds ink.
+
+    Parameters
+    ----------
+    levels : integer array, shape (256,)
+        Pixels with each grey level.
+    used : float array, shape (28, 28)
+        Share of images, 0 to 1, in which a pixel is not 0. Where it is 0 a cross stands.
+    """
+    figure, (left, right) = axes_pair(figure, (10, 4))
+    left.bar(
+        np.arange(0, 256, 8), 100 * levels.reshape(32, 8).sum(axis=1) / levels.sum(), 8, align="edge", color=TRAINING_COLOR
+    )
+    left.set(yscale="log", xlabel="grey level, 8 to a bar", ylabel="% of all pixels (logarithmic)", title="Grey levels")
+    drawn = right.imshow(100 * used, cmap="viridis", vmin=0, vmax=100)
+    never = np.argwhere(used == 0)
+    right.plot(never[:, 1], never[:, 0], "x", color="white", markersize=5)
+    right.set(xticks=[0, 4, 14, 23, 27], yticks=[0, 4, 14, 23, 27], title="Where ink lies (x: never)")
+    figure.colorbar(drawn, ax=right, label="% of images with ink here")
+    figure.suptitle(title)
+    return figure
+
+
+def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how a measured value is spread among the images of each digit.
+
+    Boxes hold the middle half, their line is the median, whiskers hold all but the outermost 1 % on either side.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
+    values, labels = np.asarray(values), np.asarray(labels)
+    held = ~np.isnan(values)
+    digits = np.unique(labels)
+    ax.boxplot(  # seaborn's passes an argument that matplotlib 3.11 warns of
+        [values[held & (labels == digit)] for digit in digits],
+        tick_labels=[str(digit) for digit in digits],
+        whis=(1, 99),
+        widths=0.7,
+        patch_artist=True,
+        boxprops={"facecolor": "#9ecae1"},
+        medianprops={"color": "black", "linewidth": 1.5},
+        flierprops={"marker": ".", "markersize": 3},
+    )
+    ax.axhline(float(np.nanmedian(values)), color=VALIDATION_COLOR, linewidth=1, linestyle="--", label="median of all")
+    ax.set(xlabel="digit", ylabel=name, title=title)
+    ax.legend(loc="upper right")
+    return ax
+
+
+def neighbour_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw, for each part, the share of its images whose nearest training image is nearer than a distance."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    styles = ("-", "--", ":")
+    for (name, values), style in zip(distances.items(), styles, strict=False):
+        ax.ecdf(values, label=f"{name}, {len(values):,} images", color=PART_COLORS[name], linestyle=style, linewidth=2)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(
+        xlabel="distance to the nearest other training image", ylabel="images at most that far", title=title, xlim=(0, None)
+    )
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", frameon=False)
+    return ax
+
+
+def digit_map(points: NDArray[Any], labels: NDArray[Any], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw images as points in the plane, each as its digit; the large digit stands at the median of its kind.
+
+    Parameters
+    ----------
+    points : float array, shape (n, 2)
+    labels : integer array, shape (n,), values 0 to 9
+    """
+    ax = ax or plt.subplots(figsize=(8, 7), layout="constrained")[1]
+    for digit in np.unique(labels):
+        own = points[labels == digit]
+        ax.scatter(own[:, 0], own[:, 1], s=22, marker=f"${digit}$", color=DIGIT_COLORS[digit], linewidths=0.3)
+    digits = np.unique(labels)
+    middles = np.array([np.median(points[labels == digit], axis=0) for digit in digits])
+    for digit, (x, y) in zip(digits, _apart(middles, 0.05 * np.ptp(points, axis=0)), strict=True):
+        text = ax.text(x, y, str(digit), fontsize=22, fontweight="bold", ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    ax.set(xticks=[], yticks=[], title=title)
+    return ax
+
+
+def _apart(places: NDArray[Any], size: NDArray[Any]) -> NDArray[Any]:
+    """Push places apart, little by little, until none lies within `size` (shape (2,)) of another."""
+    places = places / size
+    for _ in range(200):
+        between = places[:, None] - places[None]
+        far = np.maximum(np.linalg.norm(between, axis=2, keepdims=True), 1e-9)
+        push = np.where(far < 1, between / far * (1 - far) / 2, 0)
+        if not push.any():
+            break
+        places = places + push.sum(axis=1)
+    return places * size

@@ -1,0 +1,211 @@
+"""Figures. Each function takes `ax=None`, draws, and returns the Axes it drew on; computing is done elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike
+
+from mnist_utils.plots.style import ERROR_COLOR, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation.attribution import Explanation
+    from mnist_utils.evaluation.robustness import Robustness
+
+
+def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw a confusion matrix whose colours show the errors.
+
+    The diagonal, a hundred times larger than the rest, is printed on grey and left out of the colour scale.
+
+    Parameters
+    ----------
+    matrix : integer array, shape (10, 10)
+        Row: true label, column: answer.
+    normalize : bool
+        Show each row as per cent of its true label in place of counts.
+    """
+    counts = np.asarray(matrix)
+    ax = ax or plt.subplots(figsize=(6.5, 6), layout="constrained")[1]
+    values = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
+    diagonal = np.eye(len(counts), dtype=bool)
+    # Not seaborn's heat map, which draws the whole figure each time to see whether its labels overlap: 0.4 s.
+    colours = sns.light_palette(ERROR_COLOR, as_cmap=True).with_extremes(bad="#d9d9d9")
+    errors = ax.imshow(
+        np.ma.masked_where(diagonal, values), cmap=colours, vmin=0, vmax=max(values[~diagonal].max(), 1e-9), zorder=0
+    )
+    ax.figure.colorbar(
+        errors,
+        ax=ax,
+        label="errors, % of the true digit's images" if normalize else "errors, images",
+        shrink=0.8,
+        ticks=MaxNLocator(5, integer=not normalize),
+    ).outline.set_visible(False)
+    for (row, column), value in np.ndenumerate(values):
+        ax.text(column, row, _cell(value, normalize), ha="center", va="center")
+    between = np.arange(len(counts) - 1) + 0.5
+    ax.hlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
+    ax.vlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
+    sns.despine(ax=ax, left=True, bottom=True)
+    ax.set(xlabel="answer", ylabel="true digit", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
+    return ax
+
+
+def _cell(value: float, normalize: bool) -> str:
+    if value == 0:
+        return ""  # an empty cell is read faster than a 0
+    return f"{value:.1f}" if normalize else f"{value:.0f}"
+
+
+def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw counts and row percentages side by side."""
+    figure, axes = axes_pair(figure, (13, 6))
+    confusion_matrix(matrix, title="Images", ax=axes[0])
+    confusion_matrix(matrix, normalize=True, title="Per cent of each true digit", ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def confused_pairs(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the most frequent errors as bars (columns digit, answer, images of `evaluation.errors.confused_pairs`)."""
+    ax = ax or plt.subplots(figsize=(5, 5), layout="constrained")[1]
+    bars = ax.barh(
+        [f"{pair.digit} taken for {pair.answer}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR
+    )
+    ax.bar_label(bars, padding=3)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="images", title=title)
+    ax.margins(x=0.1)
+    sns.despine(ax=ax)
+    return ax
+
+
+def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw precision, recall and F1 of each digit with their intervals (`evaluation.errors.per_class`)."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    for shift, name, colour, marker in (
+        (-0.22, "precision", TRAINING_COLOR, "o"),
+        (0.0, "recall", VALIDATION_COLOR, "s"),
+        (0.22, "f1", "black", "D"),
+    ):
+        ends = np.abs(table[[f"{name}_low", f"{name}_high"]].to_numpy().T - table[name].to_numpy())
+        ax.errorbar(
+            table.index + shift, table[name], ends, fmt=marker, color=colour, markersize=5, label=name.replace("f1", "F1")
+        )
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    ax.set(xticks=table.index, xlabel="digit", ylabel="with 95 % interval", title=title)
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax
+
+
+def explanations(found: Sequence[Explanation], *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw a row for each explained answer: image, evidence, neighbours, the least change that was found to flip it."""
+    figure, k = figure or plt.figure(), len(found[0].neighbours)
+    figure.set_size_inches(1.45 * (4 + k), 0.9 + 1.75 * len(found))
+    figure.set_layout_engine("constrained")
+    for axes, one in zip(figure.subplots(len(found), 4 + k, squeeze=False), found, strict=True):
+        shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+        most, moved = np.abs(one.evidence).max() or 1, one.changed - one.image.astype(np.float32)
+        pictures = [
+            (f"{one.other}, answered {one.answer}", one.image, shades),
+            (f"for {one.answer} / {one.other}", one.evidence, {"cmap": "PuOr_r", "vmin": -most, "vmax": most}),
+            *(
+                (f"like this {label}", image, shades)
+                for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
+            ),
+            (
+                f"change of {one.change:.2f}" if np.isfinite(one.change) else "no flip found",
+                moved,
+                {"cmap": "PuOr_r", "vmin": -128, "vmax": 128},
+            ),
+            (f"flips to {one.changed_answer}" if np.isfinite(one.change) else "", one.changed, shades),
+        ]
+        for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
+            ax.imshow(picture, **how)
+            ax.set_title(caption, fontsize=9)
+            ax.set_axis_off()
+    figure.suptitle(title)
+    return figure
+
+
+def shares(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw shares with their intervals, a row each (index: names; columns share, low, high; 0 to 1)."""
+    ax = ax or plt.subplots(figsize=(9, 0.9 + 0.55 * len(table)), layout="constrained")[1]
+    ends = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
+    places = np.arange(len(table))
+    ax.barh(places, table["share"], xerr=ends, color=TRAINING_COLOR, alpha=0.75, height=0.6, capsize=4)
+    ax.set_yticks(places, list(table.index))
+    for place, (share, high) in enumerate(zip(table["share"], table["high"], strict=True)):
+        ax.annotate(f"{share:.1%}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), title=title)
+    sns.despine(ax=ax)
+    return ax
+
+
+def robustness(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw a row for each change of the images: what it is called, some samples, and the accuracy with its interval."""
+    figure = figure or plt.figure()
+    table, gap = found.table, 2
+    figure.set_size_inches(10.5, 1.4 + 0.4 * len(table))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2.9])  # so that the digits are square, at this size
+    side = found.samples.shape[-1] + gap
+    padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
+    left.imshow(
+        padded.swapaxes(1, 2).reshape(len(table) * side, -1),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    left.set_yticks((np.arange(len(table)) + 0.5) * side, [str(name).replace("_", " ") for name in table.index])
+    left.set_xticks([])
+    left.tick_params(length=0)
+    sns.despine(ax=left, left=True, bottom=True)
+    places, shares = np.arange(len(table)), table["accuracy"]
+    ends = np.abs(table[["low", "high"]].to_numpy().T - shares.to_numpy())
+    groups = list(dict.fromkeys(table["group"]))
+    for colour, hatch, group in zip(
+        ("#666666", TRAINING_COLOR, VALIDATION_COLOR, "#009E73"), ("", "", "//", ".."), groups, strict=False
+    ):
+        of = (table["group"] == group).to_numpy()
+        right.barh(
+            places[of], shares[of], xerr=ends[:, of], height=0.7, color=colour, hatch=hatch, edgecolor="white", label=group,
+            alpha=0.8, capsize=3,
+        )  # fmt: skip
+    for place, (share, high) in enumerate(zip(shares, table["high"], strict=True)):
+        right.annotate(f"{share:.1%}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    right.set(xlim=(0, 1.12), ylim=(len(table) - 0.5, -0.5), yticks=[], xticks=np.linspace(0, 1, 6), xlabel="right answers")
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, frameon=False)
+    sns.despine(ax=right, left=True)
+    figure.suptitle(title)
+    return figure
+
+
+def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw shares of each digit as bars side by side (index: digits; a column a series, three at most; 0 to 1)."""
+    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    width = 0.8 / table.shape[1]
+    styles = zip((TRAINING_COLOR, VALIDATION_COLOR, "#009E73"), ("", "//", ".."), table.items(), strict=False)
+    for i, (colour, hatch, (name, values)) in enumerate(styles):
+        left = table.index + (i - (table.shape[1] - 1) / 2) * width
+        ax.bar(left, values, width, label=str(name), color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xticks=table.index, xlabel="digit", ylabel=ylabel, title=title)
+    ax.grid(alpha=0.3, axis="y")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3, frameon=False)
+    return ax

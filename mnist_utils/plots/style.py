@@ -1,0 +1,26 @@
+"""Colours and the layout of a pair of axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+TRAINING_COLOR, VALIDATION_COLOR = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
+HIGHEST_THRESHOLD = 0.9999  # where a curve over confidence thresholds ends
+ERROR_COLOR = "#F28E2B"  # light enough for black numbers at its strongest
+
+
+def axes_pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any]:
+    """Lay out two axes side by side."""
+    figure = figure or plt.figure()
+    figure.set_size_inches(size)
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(1, 2)
+
+
+PART_COLORS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
+# Seaborn's colours for the colour-blind, its yellow darker: it is too pale for small signs on white.
+DIGIT_COLORS = ["#a89a00" if i == 8 else colour for i, colour in enumerate(sns.color_palette("colorblind", 10))]

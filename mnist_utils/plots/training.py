@@ -1,0 +1,144 @@
+"""Figures of training: curves, paired comparisons, latencies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation.statistics import Effect
+
+
+def accuracy_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw training and validation accuracy per epoch (columns epoch, accuracy, val_accuracy of `history`)."""
+    ax = _curves(history, "accuracy", ax)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(ylabel="accuracy", title=title or "Accuracy")
+    return ax
+
+
+def loss_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw training and validation loss per epoch (columns epoch, loss, val_loss of `history`)."""
+    ax = _curves(history, "loss", ax)
+    ax.set(ylabel="cross-entropy (nat)", title=title or "Loss")
+    return ax
+
+
+def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
+    ax = ax or plt.subplots(layout="constrained")[1]
+    for name, label, colour, marker in (
+        (column, "training", TRAINING_COLOR, "o"),
+        (f"val_{column}", "validation", VALIDATION_COLOR, "s"),
+    ):
+        sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(history) == 1:  # matplotlib would count the epochs in hundredths
+        only = history["epoch"].iloc[0]
+        ax.set(xlim=(only - 0.5, only + 0.5), xticks=[only])
+        ax.margins(y=0.2)
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw accuracy and loss side by side."""
+    figure, axes = axes_pair(figure, (10, 4))
+    accuracy_curves(history, ax=axes[0])
+    loss_curves(history, ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def paired_values(effect: Effect, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw what each seed gave with one variant and with the other, a line a seed.
+
+    Parameters
+    ----------
+    effect : Effect
+        See `evaluation.statistics.compare`. Accuracies are drawn in per cent, times in seconds.
+    """
+    ax = ax or plt.subplots(layout="constrained")[1]
+    for pair in zip(effect.values_a, effect.values_b, strict=True):
+        ax.plot([0, 1], pair, color="0.6", linewidth=1, zorder=1)
+    for x, values, colour, marker in (0, effect.values_a, TRAINING_COLOR, "o"), (1, effect.values_b, VALIDATION_COLOR, "s"):
+        ax.scatter([x] * effect.n, values, color=colour, marker=marker, zorder=2)
+    ax.set_xticks([0, 1], [effect.a, effect.b])
+    ax.set_xlim(-0.4, 1.4)
+    if effect.is_ratio:
+        ax.set_ylim(0, 1.1 * max(*effect.values_a, *effect.values_b))
+    else:
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    ax.set(ylabel=effect.measure.replace("_", " "), title=title or f"Each line is a {effect.pairs}")
+    ax.grid(alpha=0.3, axis="y")
+    return ax
+
+
+def paired_interval(effect: Effect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the side on which the claim holds.
+
+    Parameters
+    ----------
+    effect : Effect
+        See `evaluation.statistics.compare`.
+    threshold : float, optional
+        Where the claim begins to hold. Default: no effect.
+    """
+    ax = ax or plt.subplots(layout="constrained")[1]
+    neutral, scale = (1.0, 1.0) if effect.is_ratio else (0.0, 100.0)
+    low, mean, high = (scale * value for value in (effect.interval[0], effect.mean, effect.interval[1]))
+    line = neutral if threshold is None else scale * threshold
+    ax.axvline(neutral, color="black", linewidth=1)
+    ax.scatter([scale * value for value in effect.effects], [0.0] * effect.n, facecolors="none", edgecolors="0.4")
+    ax.errorbar([mean], [1.0], xerr=[[mean - low], [high - mean]], fmt="D", color="black", capsize=5)
+    ax.set_yticks([0, 1], ["each pair", "mean and\n95 % interval"])
+    ax.set_ylim(-0.6, 1.6)
+    left, right = min(ax.get_xlim()[0], line), max(ax.get_xlim()[1], line)
+    left, right = left - 0.05 * (right - left), right + 0.18 * (right - left)  # room for circles, and for the words
+    ax.axvspan(line, right, color="0.92", zorder=0)
+    ax.text(right, -0.55, "claim \nholds ", ha="right", va="bottom", color="0.35")
+    ax.set_xlim(left, right)
+    what = f"{effect.b} / {effect.a}" if effect.is_ratio else f"{effect.b} - {effect.a}, points of accuracy"
+    ax.set(xlabel=what, title=title or ("Ratio" if effect.is_ratio else "Difference"))
+    ax.grid(alpha=0.3, axis="x")
+    return ax
+
+
+def paired_effect(effect: Effect, *, title: str, threshold: float | None = None, figure: Figure | None = None) -> Figure:
+    """Draw a comparison of two variants: what each seed gave, and the difference with its interval."""
+    figure, axes = axes_pair(figure, (9, 3.2))
+    paired_values(effect, ax=axes[0])
+    paired_interval(effect, threshold=threshold, ax=axes[1])
+    figure.suptitle(title)
+    return figure
+
+
+def latencies(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw how long answers take (index: ways to ask; columns p50, p99 in milliseconds) on a logarithmic axis."""
+    ax = ax or plt.subplots(figsize=(9, 1.4 + 0.5 * len(table)), layout="constrained")[1]
+    places = np.arange(len(table))
+    ax.hlines(places, table["p50"], table["p99"], color="0.6", linewidth=3, zorder=1)
+    for name, label, colour, marker in (
+        ("p50", "median", TRAINING_COLOR, "o"),
+        ("p99", "99th percentile", VALIDATION_COLOR, "s"),
+    ):
+        ax.scatter(table[name], places, color=colour, marker=marker, s=60, label=label, zorder=2)
+    for place, milliseconds in zip(places, table["p50"], strict=True):
+        ax.annotate(f"{milliseconds:.3g} ms", (milliseconds, place), xytext=(0, 8), textcoords="offset points", ha="center")
+    ax.set_yticks(places, list(table.index))
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.margins(x=0.12, y=0.25)
+    ax.set(xlabel="milliseconds for one image", title=title)
+    ax.grid(alpha=0.3, axis="x")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return ax

@@ -1,0 +1,147 @@
+"""A picture's file -> upright pixels over white, with limits on what is accepted."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mnist_utils import MnistError
+from mnist_utils._support.arrays import Floats
+
+Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_TURNS = {  # EXIF's orientations, by what undoes each
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535  # pixels; a broken fax of millions of short lines takes LibTIFF half a minute
+_WORKING_SIDE = 512  # pixels; a digit needs no more, and a phone's photo has fifty times as many
+LEAST_CONTRAST = 0.08  # of the distance from black to white, between paper and ink
+
+# Pillow logs flaws of pictures that it then refuses, or reads all the same; without this they would reach stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be decoded", "no digit"]
+
+
+class ImageError(MnistError):
+    """A picture that cannot be decoded, is too large, or shows no digit.
+
+    Attributes
+    ----------
+    kind : ErrorKind
+        What is wrong, for a program to act on; its text begins with it.
+    """
+
+    def __init__(self, kind: ErrorKind, why: str) -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
+def decode_picture(picture: Path | bytes) -> Floats:
+    """Decode, turn upright, lay over white; float, shape (height, width, 3), values 0 (black) to 1."""
+    try:
+        content = picture if isinstance(picture, bytes) else _content(picture)
+        if not content:
+            raise ImageError("not a picture", "it is empty")
+        if len(content) > MAX_BYTES:
+            raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
+        with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below, or does no harm
+            image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
+            if max(image.size) > MAX_SIDE:
+                raise ImageError("too large", f"a side of more than {MAX_SIDE:,} pixels")
+            image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
+            image.load()
+            if image.mode in ("P", "PA") and image.palette is None:
+                raise ImageError("cannot be decoded", "its palette is missing")
+    except Image.DecompressionBombError:
+        raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
+    small = _small(image)
+    if small.mode == "F":  # from 16 or 32 bits: Pillow would clip them to 255
+        values = np.asarray(small, np.float64)
+        low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
+        small = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
+    elif small.mode == "RGBA":
+        small = _opaque(small)
+    small = small.convert("RGB")
+    turn = _turn(image)
+    upright = small if turn is None else small.transpose(turn)
+    upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
+    return np.asarray(upright, np.float32) / np.float32(255)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """Shrink a large picture to about twice the working size; mode F if it has more than 8 bits, else RGBA or RGB.
+
+    It is done in bands: copies of the whole, in four bytes or more a pixel, would take a gigabyte.
+    """
+    factor = max(1, max(image.size) // (2 * _WORKING_SIDE))
+    mode = "F" if image.mode.startswith(("I", "F")) else "RGBA" if image.has_transparency_data else "RGB"
+    small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    step = factor * max(1, 1_000_000 // (image.width * factor))
+    for top in range(0, image.height, step):
+        band = image.crop((0, top, image.width, min(top + step, image.height)))
+        if mode == "F":
+            values = np.array(band, np.float32)
+            values[~(np.abs(values) < 1e30)] = 0  # NaN, too; sums of what is left stay finite
+            band = Image.fromarray(values)
+        small.paste(band.convert(mode).reduce(factor), (0, top // factor))
+    return small
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what turns a picture upright, as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tag = image.getexif().get(0x0112)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return None
+    return _TURNS.get(tag) if isinstance(tag, int) else None
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture over white; over black, if it would vanish on white."""
+    white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if _spread(white) >= 255 * LEAST_CONTRAST:
+        return white
+    black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return black if _spread(black) > 255 * LEAST_CONTRAST else white
+
+
+def _spread(image: Image.Image) -> float:
+    low, high = image.convert("L").getextrema()
+    return high - low  # type: ignore[operator]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
+    except OSError as error:
+        why = "a folder without a picture in it" if path.is_dir() else str(error.strerror)
+        raise ImageError("cannot be opened", why) from None

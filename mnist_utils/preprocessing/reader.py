@@ -1,0 +1,118 @@
+"""Any picture of a digit -> the (28, 28) array that the networks were trained on, with a word on how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mnist_utils._support.arrays import Floats, Images
+from mnist_utils.preprocessing.center import place
+from mnist_utils.preprocessing.decode import ImageError, Polarity, decode_picture
+from mnist_utils.preprocessing.segment import (
+    LEAST_SIDE,
+    border_pixels,
+    check_contrast,
+    cut_box,
+    find_ink,
+    inside_frame,
+    keep_strokes,
+    to_grey,
+    widen_strokes,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A picture as the network will see it, and what was done to it.
+
+    Attributes
+    ----------
+    image : uint8 array, shape (28, 28), white on black
+    inverted : bool
+        Whether the picture was dark on light.
+    crop : (left, top, right, bottom)
+        The digit's box, as shares of the picture's width and height.
+    frames : int
+        Frames (a border, the axes of a plot) that were taken off around the digit.
+    stroke : float
+        Width of the strokes as share of the digit's longer side, before thin ones were widened.
+    steps : dict of str to array
+        The picture after each step, values 0 to 1, for `plots.reading_steps`.
+    """
+
+    image: Images
+    inverted: bool
+    crop: tuple[float, float, float, float]
+    frames: int = 0
+    stroke: float = 0.0
+    steps: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
+
+
+def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
+    """Turn a picture into a network's input.
+
+    Parameters
+    ----------
+    picture : Path or bytes
+        A PNG, JPEG, BMP, GIF (first frame), TIFF or WebP file, or its content.
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+        ``auto`` takes for ink what stands out from its surroundings.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, too large (`MAX_BYTES`, `MAX_PIXELS`), not a picture, or shows no digit.
+    """
+    colour = decode_picture(picture)
+    if colour.shape[:2] == (28, 28) and (ready := _read_ready(colour, polarity)):
+        return ready
+    boxes = [(0, 0, *colour.shape[:2])]
+    while len(boxes) < 4 and (inside := inside_frame(cut_box(colour, boxes[-1]))):
+        top, left = boxes[-1][:2]
+        boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
+    top, left = boxes[-1][:2]
+    ink, inverted = find_ink(cut_box(colour, boxes[-1]), polarity)
+    kept = keep_strokes(ink)
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    if not len(rows) or max(np.ptp(rows), np.ptp(columns)) < LEAST_SIDE:
+        raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels stands out")
+    digit = kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    widened, stroke = widen_strokes(digit)
+    height, width = colour.shape[:2]
+    crop = (
+        (left + columns[0]) / width,
+        (top + rows[0]) / height,
+        (left + columns[-1] + 1) / width,
+        (top + rows[-1] + 1) / height,
+    )
+    return Reading(
+        place(widened),
+        inverted,
+        (round(crop[0], 4), round(crop[1], 4), round(crop[2], 4), round(crop[3], 4)),
+        frames=len(boxes) - 1,
+        stroke=round(stroke, 3),
+        steps={"upright": colour, "ink": ink, "strokes": kept, "cut out": widened},
+    )
+
+
+def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
+    """Read a picture made for such a network already, which cropping could only harm; None if it is not one.
+
+    As in MNIST, the digit's mass is at (14, 14) to within half a pixel and its box is no larger than 20x20.
+    """
+    grey = np.round(255 * to_grey(colour))  # whole numbers: a picture and its negative give the same to the last bit
+    paper = float(np.median(border_pixels(grey)))
+    inverted = bool(paper - grey.min() > grey.max() - paper) if polarity == "auto" else polarity == "dark-on-light"
+    ink = np.clip(paper - grey if inverted else grey - paper, 0, None)
+    contrast = float(ink.max())
+    check_contrast(contrast / 255)
+    ink /= contrast
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
+    if off > 0.75 or max(np.ptp(np.flatnonzero(sums)) for sums in (rows, columns)) > 21:
+        return None
+    return Reading(
+        np.round(255 * ink).astype(np.uint8), inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink}
+    )

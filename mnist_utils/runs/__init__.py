@@ -1,0 +1,1 @@
+"""The run's folder: recorded whole, read back, asked, compared, exported."""

@@ -1,0 +1,53 @@
+"""Runs beside each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnist_utils.runs.run import Run, RunError, check_trained, predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mnist_utils.evaluation.statistics import PairedComparison
+
+
+def as_table(found: list[Run]) -> pd.DataFrame:
+    """Put whole runs into a table: run, data, network, epochs, seed, validation, 95 % interval, seconds of training."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "run": run.name,
+            "data": run.config["dataset"]["name"],
+            "network": run.config["config"]["model"],
+            "epochs": run.config["config"]["epochs"],
+            "seed": run.config["config"]["seed"],
+            "validation": f"{run.metrics['validation']['accuracy']:.2%}",
+            "95 % interval": "{:.2%} to {:.2%}".format(*run.metrics["validation"]["accuracy_interval"]),
+            "seconds": round(run.metrics["seconds"]["training"]),
+        }
+        for run in found
+        if run.metrics
+    )
+
+
+def compare(a: Run, b: Run) -> PairedComparison:
+    """Compare two runs on their common test images.
+
+    Raises
+    ------
+    RunError
+        If one is incomplete, or they were not tested on the same images.
+    """
+    from mnist_utils.evaluation.statistics import compare_paired
+
+    for run in a, b:
+        check_trained(run, "test result to compare")
+    if a.config["dataset"]["sha256"] != b.config["dataset"]["sha256"]:
+        names = [run.config["dataset"]["name"] for run in (a, b)]
+        raise RunError(
+            f"{a.name} was tested on {names[0]}, {b.name} on {names[1]}: not the same images, so nothing to compare"
+        )
+    (probabilities_a, labels), (probabilities_b, _) = predictions(a), predictions(b)
+    return compare_paired(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)

@@ -1,0 +1,148 @@
+"""A recorded run, looked at again: how good its network is, how well calibrated, and what changed pictures do to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_utils._support import files
+from mnist_utils.evaluation import calibration
+from mnist_utils.evaluation.metrics import evaluate
+from mnist_utils.runs import inference
+from mnist_utils.runs.run import Run, RunError, check_trained, describe, load_dataset_of, predictions
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation.robustness import Robustness
+
+
+ROBUSTNESS = "robustness.json"
+ROBUSTNESS_FIGURE = "figures/robustness.png"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run recorded about its test images.
+
+    Attributes
+    ----------
+    n : int
+        Test images.
+    accuracy, accuracy_interval : float, (float, float)
+        0 to 1, with Wilson's 95 % interval.
+    expected_calibration_error, expected_calibration_error_interval : float, (float, float)
+        Of the probabilities as the network gives them, see `evaluation.calibration.calibration_error_interval`.
+    calibrated_error, calibrated_error_interval : float, (float, float)
+        The same with the run's temperature, which was fitted on validation images.
+    log_loss : float
+        With that temperature, in nat.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    expected_calibration_error: float
+    expected_calibration_error_interval: tuple[float, float]
+    calibrated_error: float
+    calibrated_error_interval: tuple[float, float]
+    log_loss: float
+
+
+def summary(run: Run) -> Summary:
+    """Compute what a run's recorded answers say; neither its network nor its data set is needed.
+
+    Raises
+    ------
+    RunError
+        If the run is incomplete or damaged.
+    """
+    check_trained(run, "network to evaluate yet")
+    probabilities, labels = predictions(run)
+    scaled = calibration.apply_temperature(probabilities, run.temperature)
+    found = evaluate(scaled, labels)
+    return Summary(
+        n=found.n,
+        accuracy=found.accuracy,
+        accuracy_interval=found.accuracy_interval,
+        expected_calibration_error=calibration.expected_calibration_error(probabilities, labels),
+        expected_calibration_error_interval=calibration.calibration_error_interval(probabilities, labels),
+        calibrated_error=found.expected_calibration_error,
+        calibrated_error_interval=calibration.calibration_error_interval(scaled, labels),
+        log_loss=found.log_loss,
+    )
+
+
+def robustness(
+    run: Run, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
+) -> Robustness:
+    """Ask a run's network about its test images, changed; about digits of another data set; see `robustness.measure`.
+
+    Parameters
+    ----------
+    run : Run
+    data_dir : path, optional
+        See `data.datasets.load_dataset`.
+    done : callable, optional
+        Told after each step which one it was, from 1, of how many.
+
+    Raises
+    ------
+    RunError, DataError, ModelError
+        If the run is incomplete, its data set cannot be had, or its network cannot be loaded.
+    """
+    from mnist_utils.data.datasets import load_dataset
+    from mnist_utils.evaluation.robustness import measure
+
+    check_trained(run, "network to evaluate yet")
+    dataset = load_dataset_of(run, data_dir)
+    network = inference.load(run.path / "model.tflite")
+    others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
+    return measure(lambda x: inference.predict_many(network, x), dataset.x_test, dataset.y_test, others=others, done=done)
+
+
+def write_robustness(run: Run, found: Robustness) -> list[Path]:
+    """Write the table and its figure into the run's folder, where its report finds them.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    RunError, OSError
+        If it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    from mnist_utils import plots
+
+    if not os.access(run.path, os.W_OK):
+        raise RunError(f"{run.path} cannot be written, so nothing was kept there")
+    written = [run.path / ROBUSTNESS, run.path / ROBUSTNESS_FIGURE]
+    files.write_text(written[0], json.dumps(as_json(found), indent=2))
+    figure = plots.robustness(found, title=robustness_title(run, found), figure=Figure())
+    written[1].parent.mkdir(exist_ok=True)
+    files.write(written[1], lambda path: figure.savefig(path, dpi=100))
+    return written
+
+
+def as_json(found: Robustness) -> dict[str, object]:
+    """Put what was found, without its samples, into what JSON can hold; null stands for what cannot be compared."""
+    rows = json.loads(found.table.reset_index().to_json(orient="records", double_precision=15))
+    interval = [None if math.isnan(end) else end for end in found.mean_interval]
+    return {"mean": found.mean, "mean_interval": interval, "worst": found.worst, "rows": rows}
+
+
+def robustness_title(run: Run, found: Robustness) -> str:
+    """Say in two lines what was found, for a figure."""
+    low, high = found.mean_interval
+    return (
+        f"MNIST-C: {found.mean:.1%} right in the mean (95 %: {low:.1%} to {high:.1%}), worst "
+        f"{found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}\n"
+        f"{describe(run)}, n = {found.table['n'].iloc[0]:,} test images"
+    )

@@ -1,0 +1,133 @@
+"""A run's network for other servers: SavedModel, ONNX or LiteRT, in TF-Serving's folders, compared with Keras first."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils import ConfigError, MnistError
+from mnist_utils.runs import inference
+from mnist_utils.runs.run import Run
+
+Format = Literal["saved_model", "onnx", "litert"]
+TOLERANCE = 1e-5  # between Keras's probabilities and the exported network's
+_INSIDE = {"saved_model": "", "onnx": "model.onnx", "litert": "model.tflite"}  # what a version's folder holds
+
+
+class ExportError(MnistError):
+    """A network that could not be exported, or answers otherwise than Keras after it."""
+
+
+def export(run: Run, kind: Format, output: Path, *, name: str = "mnist", version: int | None = None) -> tuple[Path, float]:
+    """Write a run's network to ``output/name/version/``, where TF-Serving, Triton and KServe look for it.
+
+    The new network is loaded by its own runtime (TensorFlow, ONNX Runtime, LiteRT) and asked about the embedded
+    digits, each also as its negative, and about noise. The folder appears only if all answers are Keras's.
+
+    Parameters
+    ----------
+    run : Run
+        One with a network.
+    kind : {"saved_model", "onnx", "litert"}
+        A SavedModel is the version's folder itself; the others are ``model.onnx`` or ``model.tflite`` inside it.
+    output : Path
+        Folder of all exported networks; made if it is missing.
+    name : str
+        What clients ask for: ``/v1/models/<name>:predict``.
+    version : int, optional
+        Default: one more than the highest there; servers take the highest.
+
+    Returns
+    -------
+    (Path, float)
+        The version's folder, and the largest difference from Keras's probabilities that was found.
+
+    Raises
+    ------
+    ConfigError
+        If the format, the name or the version is not allowed, or the version is there already.
+    ExportError
+        If the run has no network, or the exported one differs by more than `TOLERANCE`.
+    """
+    if kind not in _INSIDE:
+        raise ConfigError(f"format: given {kind!r}; allowed: {', '.join(_INSIDE)}")
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
+        raise ConfigError(f"name: given {name!r}; allowed: up to 100 letters, digits, '_', '-' and '.', no leading '.'")
+    path = run.path / "model.keras"
+    if not path.is_file():
+        raise ExportError(f"run {run.name} has no network yet ({path} is missing); finish it with the command that began it")
+    parent = output / name
+    there = [int(folder.name) for folder in parent.glob("[0-9]*") if folder.name.isdigit()]
+    version = max(there, default=0) + 1 if version is None else version
+    if version < 1 or version in there:
+        taken = f"; taken: {', '.join(map(str, sorted(there)))}" if there else ""
+        raise ConfigError(f"version: given {version}; allowed: a whole number from 1 that is not there yet{taken}")
+    model, images = inference.load_keras(path), _probes()
+    wanted = np.asarray(model.predict(images[..., None], verbose=0))
+    parent.mkdir(parents=True, exist_ok=True)
+    beside = parent / f".writing-{os.getpid()}"  # servers look at whole numbers only
+    try:
+        beside.mkdir()
+        target = beside / str(version)
+        _write(model, kind, target)
+        difference = _difference(_ask(kind, target), images, wanted)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"the {kind} network differs from Keras's by {difference:.1e}, more than {TOLERANCE:.0e}; not kept"
+            )
+        target.rename(parent / str(version))
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return parent / str(version), difference
+
+
+def _write(model: Any, kind: Format, target: Path) -> None:
+    target.mkdir()
+    # TensorFlow and tf2onnx tell of every step, on both streams and as warnings of their own making.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        model.export(target / _INSIDE[kind], format="tf_saved_model" if kind == "saved_model" else kind, verbose=False)
+
+
+def _ask(kind: Format, target: Path) -> inference.Predict:
+    """Load an exported network with the runtime that others will serve it with."""
+    if kind == "litert":
+        return inference.load(target / _INSIDE[kind])
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(target / _INSIDE[kind], providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        return lambda images: np.asarray(session.run(None, {given.name: images[..., None]})[0])
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(target))
+    (given,) = loaded.signatures["serving_default"].structured_input_signature[1]
+
+    def ask(images: NDArray[Any]) -> NDArray[np.float32]:
+        answers = loaded.signatures["serving_default"](**{given: tf.constant(images[..., None])})
+        return np.asarray(next(iter(answers.values())))
+
+    return ask
+
+
+def _probes() -> NDArray[np.float32]:
+    from mnist_utils.data.datasets import load_dataset
+
+    digits = load_dataset("digits").x_test
+    noise = np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8)
+    return np.concatenate([digits, 255 - digits, noise]).astype(np.float32)
+
+
+def _difference(exported: inference.Predict, images: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    # One by one and all at once: servers do both.
+    alone = np.concatenate([exported(images[:1]), exported(images[1:2])])
+    return float(max(np.abs(exported(images) - wanted).max(), np.abs(alone - wanted[:2]).max()))

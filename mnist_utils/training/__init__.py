@@ -1,0 +1,1 @@
+"""Config and data set -> a trained Keras model."""

@@ -1,0 +1,57 @@
+"""Keras, imported quickly, and images on their way to it: whoever needs it takes it from here.
+
+Python's garbage collector looks through all that the import makes, again and again, and finds nothing to free: that is a
+fifth of the import's time (`benchmarks/RESULTS.md`).
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from mnist_utils._support import stderr
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+_was_on = gc.isenabled()
+gc.disable()
+try:
+    with stderr.quiet():
+        import keras as keras
+        from keras import layers as layers
+        from keras import ops as ops
+finally:
+    if _was_on:
+        gc.enable()
+gc.freeze()  # what is there now stays: no later collection looks at it
+
+
+def batches(batch_size: int, *arrays: NDArray[Any]) -> tf.data.Dataset:
+    """Feed arrays to `fit` or `predict`, batch by batch in their order.
+
+    Given the arrays themselves, Keras feeds them in the same way but lets TensorFlow tune the feeding in a thread, which
+    sleeps between its attempts, twice as long each time; and the end of an epoch waits until it wakes, sometimes as long
+    as the epoch took (`benchmarks/RESULTS.md`). There is nothing to tune in arrays that are in memory.
+
+    Parameters
+    ----------
+    batch_size : int
+    *arrays : arrays, each of shape (n, ...)
+        One for `predict`; images and targets for `fit`.
+
+    Returns
+    -------
+    tf.data.Dataset of ceil(n / batch_size) tuples
+    """
+    import tensorflow as tf
+
+    tensors = [tf.constant(array) for array in arrays]
+    starts = tf.data.Dataset.range(0, len(arrays[0]), batch_size)
+    fed = starts.map(lambda start: tuple(tensor[start : start + batch_size] for tensor in tensors)).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return fed.with_options(options)

@@ -1,0 +1,236 @@
+"""From a `TrainConfig` and a `Dataset` to a trained network and its history; a killed training goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils._support import interrupts
+from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.progress import Show, shown
+from mnist_utils.data.augmentation import augment
+from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.training import architectures
+from mnist_utils.training.backend import batches, keras
+from mnist_utils.training.checkpoint import (
+    CHECKPOINT,
+    CheckpointState,
+    TrainingError,
+    best_loss,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from mnist_utils.training.config import TrainConfig, choose_precision, make_config
+
+Targets = NDArray[np.float32]
+HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
+
+# Steps that Keras runs in one go. A step of the small networks takes few milliseconds, of which Python's
+# share would be visible; ten together still let the progress bar move and Ctrl-C act at once.
+_STEPS_PER_EXECUTION = 10
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training ends with.
+
+    Attributes
+    ----------
+    model : keras.Model
+        In float32, whatever it was trained in.
+    history : list of dict
+        One for each epoch: epoch (from 1), accuracy, loss, val_accuracy, val_loss, seconds.
+    """
+
+    model: keras.Model
+    history: list[dict[str, float]]
+
+
+def prepare(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainConfig, Dataset]:
+    """Check the hyper-parameters, load the data set, and settle what depends on which data set it is.
+
+    Parameters
+    ----------
+    data_dir : path, optional
+        See `load_dataset`.
+    **given
+        Fields of `TrainConfig`; None means default.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Bad hyper-parameters are refused before anything is downloaded.
+    """
+    config = make_config(**given)
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=data_dir,
+        validation_fraction=config.validation_fraction,
+        train_limit=config.train_limit,
+    )
+    return make_config(**given | {"dataset": dataset.name}), dataset
+
+
+def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
+    """Train a network; keep a checkpoint in `run` after each epoch, and begin from the one that is there.
+
+    The same configuration ends in the same weights on the same machine, killed and resumed or not: the order
+    of the images and their augmentation follow from seed and epoch, and the checkpoint holds the rest.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    dataset : Dataset
+        Only its training and validation parts are touched.
+    run : Path
+        An existing folder.
+    progress : bool
+        Show how far it is, see `_support.progress.shown`.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer a number, or the checkpoint cannot be read.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = compiled(config, len(dataset.x_train))
+    # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
+    network = keras.Model(model.input, model.output, name=model.name)
+    state = restore_checkpoint(run / CHECKPOINT, model)
+    prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
+    done = len(state.history)
+    with (
+        shown(config.epochs, done, enabled=progress) as show,
+        ThreadPoolExecutor(1) as pool,  # makes the next epoch's images meanwhile
+    ):
+        upcoming = pool.submit(prepare_epoch, done)
+        for epoch in range(done, config.epochs):
+            if _patience_is_over(config, state):
+                break
+            start = time.perf_counter()
+            x, y = upcoming.result()
+            if epoch + 1 < config.epochs:
+                upcoming = pool.submit(prepare_epoch, epoch + 1)
+            with interrupts.held() as let_through:
+                fitted = model.fit(
+                    batches(config.batch_size, x[..., None], y),
+                    shuffle=False,  # epoch_images did
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    callbacks=[_show_steps(show, epoch, config.epochs, let_through)],
+                    verbose=0,
+                )
+            row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
+            row |= _validation(network, dataset)
+            if not math.isfinite(row["loss"] + row["val_loss"]):
+                raise TrainingError(
+                    f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
+                    f"Give a learning_rate below {config.learning_rate:g}."
+                )
+            state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
+            if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
+                state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
+            save_checkpoint(run / CHECKPOINT, model, state)
+            show(epoch + 1, line=_line(state.history[-1], config.epochs))
+    if state.best_weights:
+        model.set_weights(state.best_weights)
+    if choose_precision(config.precision) != "float32":
+        network = architectures.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
+        network.set_weights(model.get_weights())
+    return Trained(network, state.history)
+
+
+def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
+    """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
+    with interrupts.held() as let_through:
+        between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: let_through())
+        return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
+
+
+def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    # By way of `predict`, which is asked again when all is over: `evaluate` would make TensorFlow compile one graph more.
+    found = probabilities(model, dataset.x_validation).astype(np.float64)
+    of_label = found[np.arange(len(found)), dataset.y_validation]
+    return {
+        "val_accuracy": float((found.argmax(axis=1) == dataset.y_validation).mean()),
+        "val_loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
+    }
+
+
+def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Targets]:
+    """Shuffle and augment the training images for one epoch (from 0), as seed and epoch say.
+
+    Returns
+    -------
+    images : uint8 array, shape (n, 28, 28)
+    targets : float32 array, shape (n, 10)
+        What the network shall answer: 1 for the label, less what `label_smoothing` spreads over all classes.
+    """
+    random = np.random.default_rng((config.seed, epoch))
+    order = random.permutation(len(x))
+    return augment(x[order], config.augment, random), targets(y[order], config.label_smoothing)
+
+
+def targets(y: Labels, smoothing: float = 0.0) -> Targets:
+    """Return for each label what the network shall answer, float32, shape (n, 10); see `epoch_images`."""
+    return np.eye(10, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / 10)
+
+
+def compiled(config: TrainConfig, n: int) -> keras.Model:
+    """Build a network, with its optimiser, that is ready to be trained on `n` images an epoch."""
+    model = architectures.build(
+        config.model,
+        conv_dropout=config.conv_dropout,
+        dense_dropout=config.dense_dropout,
+        precision=choose_precision(config.precision),
+    )
+    rate: Any = config.learning_rate
+    betas: dict[str, float] = {}
+    if config.schedule == "one_cycle":
+        steps = math.ceil(n / config.batch_size) * config.epochs
+        warm_up = max(1, steps // 5)
+        rate = keras.optimizers.schedules.CosineDecay(
+            config.learning_rate / 25, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
+        )
+        # A run of a few hundred steps is over before Adam's usual memory (10 and 1,000 steps) has filled.
+        betas = {"beta_1": 0.7, "beta_2": 0.9}
+    model.compile(
+        keras.optimizers.Adam(rate, **betas),
+        "categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,  # XLA makes these convolutions 2.5 times slower on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _patience_is_over(config: TrainConfig, state: CheckpointState) -> bool:
+    return config.patience is not None and len(state.history) - state.best_epoch >= config.patience
+
+
+# --- progress ---------------------------------------------------------------------------------------------
+
+
+def _show_steps(show: Show, epoch: int, epochs: int, let_through: Callable[[], None]) -> keras.callbacks.Callback:
+    def step_done(batch: int, logs: dict[str, float]) -> None:
+        let_through()
+        done = epoch + (batch + 1) / callback.params["steps"]
+        show(done, f"epoch {epoch + 1}/{epochs}  accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}")
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=step_done)
+    return callback
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5])
+    return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

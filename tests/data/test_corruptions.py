@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.feature import canny
+
+from mnist_utils._support.arrays import Images
+from mnist_utils.data import corruptions
+from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
+from mnist_utils.data.datasets import load_dataset
+
+NAMES = [*MNIST_C, *OTHERS]
+AT_RANDOM = {
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "motion_blur",
+    "shear",
+    "rotate",
+    "translate",
+    "fog",
+    "spatter",
+} | {
+    "dotted_line",
+    "zigzag",
+    "occlusion",
+}
+BLACK = np.zeros((200, 28, 28), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load_dataset("digits").x_train[:200]
+
+
+def dots() -> Images:
+    images = np.zeros((200, 28, 28), np.uint8)
+    images[:, 12:16, 8:10] = 255
+    return images
+
+
+def centre(images: Images) -> NDArray[np.float64]:
+    """Return row and column of each image's centre of mass."""
+    return np.array([ndimage.center_of_mass(image) for image in images])
+
+
+def test_the_fifteen_of_mnist_c_are_there() -> None:
+    published = "shot_noise impulse_noise glass_blur motion_blur shear scale rotate brightness translate stripe fog spatter"
+    assert list(MNIST_C) == [*published.split(), "dotted_line", "zigzag", "canny_edges"]
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'snow'; allowed: shot_noise, .*few_pixels"):
+        corrupt(BLACK, "snow")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_follows_from_the_seed_and_leaves_its_argument_alone(name: str, digits: Images) -> None:
+    before = digits.copy()
+    first, again, other = (corrupt(digits, name, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(digits, before)
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == digits.shape
+    assert first.dtype == np.uint8
+    assert (first != digits).any(axis=(1, 2)).mean() > 0.95
+    assert (first != other).any() == (name in AT_RANDOM)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_is_as_good_as_many(name: str, digits: Images) -> None:
+    assert corrupt(digits[:1], name).shape == (1, 28, 28)
+
+
+def test_shot_noise_counts_three_photons_in_white() -> None:
+    noisy = corrupt(np.full((200, 28, 28), 255, np.uint8), "shot_noise")
+    assert set(np.unique(noisy)) == {0, 85, 170, 255}
+    assert (noisy == 0).mean() == pytest.approx(np.exp(-3), abs=0.003)  # Poisson's chance of no photon at all
+    assert not corrupt(BLACK, "shot_noise").any()
+
+
+def test_impulse_noise_strikes_17_per_cent_half_of_them_white() -> None:
+    assert (corrupt(BLACK, "impulse_noise") == 255).mean() == pytest.approx(0.085, abs=0.003)
+    assert (corrupt(255 - BLACK, "impulse_noise") == 0).mean() == pytest.approx(0.085, abs=0.003)
+
+
+def test_blurs_keep_the_light_and_spread_it() -> None:
+    for name in "glass_blur", "motion_blur":
+        blurred = corrupt(dots(), name)
+        assert blurred.sum() == pytest.approx(dots().sum(), rel=0.02)
+        assert blurred.max() < 255
+    leaning = centre(corrupt(dots(), "motion_blur"))[:, 1] - 8.5
+    assert (np.abs(leaning) > 1).all()  # to one side
+    assert len(set(np.sign(leaning))) == 1
+
+
+def test_geometry_does_what_it_says() -> None:
+    moved = centre(corrupt(dots(), "translate")) - (13.5, 8.5)
+    assert {tuple(row) for row in moved.round(6).tolist()} == {(a, b) for a in (-3, 3) for b in (-3, 3)}
+    turned = centre(corrupt(dots(), "rotate")) - 13.5
+    angles = np.arctan2(turned[:, 0], -turned[:, 1])
+    assert np.abs(angles) == pytest.approx(np.full(200, 0.4), abs=0.03)
+    assert (angles > 0).mean() == pytest.approx(0.5, abs=0.15)
+    assert np.hypot(*turned.T) == pytest.approx(np.full(200, 5), abs=0.1)
+    square = np.zeros((1, 28, 28), np.uint8)
+    square[:, 4:24, 4:24] = 255
+    assert corrupt(square, "scale").sum() == pytest.approx(0.49 * square.sum(), rel=0.02)
+    bar = np.zeros((50, 28, 28), np.uint8)
+    bar[:, 2:4, 13:15] = 255
+    assert np.abs(centre(corrupt(bar, "shear"))[:, 1] - 13.5) == pytest.approx(np.full(50, 11 * np.tan(0.4)), abs=0.1)
+
+
+def test_brightness_stripe_and_inversion_by_hand(digits: Images) -> None:
+    np.testing.assert_array_equal(corrupt(digits, "inverted"), 255 - digits)
+    np.testing.assert_allclose(corrupt(digits, "brightness"), np.minimum(digits + 127.5, 255), atol=0.5)
+    striped = corrupt(digits, "stripe")
+    np.testing.assert_array_equal(striped[:, :, 7:21], digits[:, :, 7:21])
+    np.testing.assert_array_equal(striped[:, :, :7], 255 - digits[:, :, :7])
+    np.testing.assert_array_equal(striped[:, :, 21:], 255 - digits[:, :, 21:])
+
+
+def test_fog_leaves_a_quarter_of_the_contrast() -> None:
+    assert corrupt(255 - BLACK, "fog").astype(int) - corrupt(BLACK, "fog") == pytest.approx(np.full(BLACK.shape, 64), abs=1)
+    paper = corrupt(BLACK, "fog")
+    assert 60 < paper.mean() < 130
+    assert 0 < paper.std(axis=(1, 2)).mean() < paper.mean(axis=(1, 2)).std() * 2  # clouds, wider than the picture
+
+
+def test_clouds_are_as_strong_at_every_edge() -> None:
+    for width in 128, 64, 32, 16, 8, 4, 2, 1:
+        weights = corruptions._between_knots(np.arange(width), width, 28 // width + 3)
+        np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-5)
+    sky = corrupt(np.zeros((2000, 28, 28), np.uint8), "fog", 3).std(axis=0)
+    assert sky.max() / sky.min() < 1.15
+
+
+def test_spatter_is_grey_drops_that_hide() -> None:
+    on_black, on_white = corrupt(BLACK, "spatter"), corrupt(255 - BLACK, "spatter")
+    assert on_black.max() == pytest.approx(63, abs=1)
+    np.testing.assert_array_equal(on_black > 0, on_white < 255)
+    assert 0.02 < (on_black > 0).mean() < 0.4
+
+
+def test_lines_go_across() -> None:
+    dotted = corrupt(BLACK, "dotted_line")
+    assert not dotted[:, :, 0::4].any()
+    assert not dotted[:, :, 1::4].any()
+    assert (dotted[:, :, 2::4].max(axis=1) > 150).all()
+    zigzag = corrupt(BLACK, "zigzag")
+    level = (zigzag.argmax(axis=1)[:, 4:24]).astype(float)  # the row of the line in each column
+    inside = (zigzag.max(axis=1)[:, 4:24] > 100).all(axis=1)  # those that do not leave the picture
+    assert inside.sum() > 100
+    assert (np.ptp(level[inside], axis=1) >= 3).all()
+    turns = (np.diff(np.sign(np.diff(level[inside], axis=1)), axis=1) != 0).sum(axis=1)
+    assert (turns >= 3).all()
+
+
+def test_canny_edges_are_those_of_another_library(digits: Images) -> None:
+    ours = corrupt(digits, "canny_edges") > 0
+    theirs = np.stack([canny(image / 255, sigma=1) for image in digits])
+    near = np.stack([ndimage.binary_dilation(edges, iterations=2) for edges in theirs])
+    assert (ours & near).sum() > 0.98 * ours.sum()
+    assert ours.sum() == pytest.approx(theirs.sum(), rel=0.1)
+
+
+def test_occlusion_is_a_black_square() -> None:
+    hidden = corrupt(255 - BLACK, "occlusion") == 0
+    assert (hidden.sum(axis=(1, 2)) == 64).all()
+    rows, columns = hidden.any(axis=2), hidden.any(axis=1)
+    assert (rows.sum(axis=1) == 8).all()
+    assert (columns.sum(axis=1) == 8).all()
+    assert not rows[:, [0, 1, 2, 3, 24, 25, 26, 27]].any()
+
+
+def test_pens_are_thicker_and_thinner(digits: Images) -> None:
+    assert (corrupt(digits, "thick_pen") >= digits).all()
+    assert (corrupt(digits, "thin_pen") <= digits).all()
+    line = np.zeros((1, 28, 28), np.uint8)
+    line[:, 5:20, 10:13] = 255
+    assert (corrupt(line, "thick_pen")[0, 10] > 0).sum() == 5
+    assert (corrupt(line, "thin_pen")[0, 10] > 0).sum() == 2
+
+
+def test_few_pixels_cannot_show_what_is_small() -> None:
+    board = np.indices((28, 28)).sum(axis=0) % 2 * np.uint8(255)
+    assert corrupt(board[None].astype(np.uint8), "few_pixels").std() < 20

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import cdist
+
+from mnist_utils._support.arrays import Images
+from mnist_utils.data import exploration, neighbors
+from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.data.sources import SOURCES
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def bar(width: int, *, lean: float = 0) -> Images:
+    """Draw a bar of 20 rows, `width` pixels wide, whose top is moved `lean` pixels a row to the right."""
+    image = np.zeros((28, 28), np.uint8)
+    for row in range(4, 24):
+        left = round(14 - width / 2 + lean * (13.5 - row))
+        image[row, left : left + width] = 255
+    return image
+
+
+# --- counts and pixels ------------------------------------------------------------------------------------
+
+
+def test_counts_each_digit_in_each_part(digits: Dataset) -> None:
+    counts = exploration.class_counts(digits)
+    assert counts.sum().to_dict() == {"training": 1293, "validation": 144, "test": 360}
+    assert counts.loc[3, "test"] == sum(label == 3 for label in digits.y_test.tolist())
+
+
+def test_tells_which_files_were_checked_against_what(digits: Dataset) -> None:
+    assert exploration.files(digits).empty
+    for name, what in ("mnist", "sha256 of the content"), ("kmnist", "md5 of the .gz"):
+        other = Dataset(name, *(digits.x_train, digits.y_train) * 3, "", "")
+        table = exploration.files(other)
+        assert table["items"].tolist() == [60_000, 60_000, 10_000, 10_000]
+        assert set(table["checksum"]) == {what}
+    part = SOURCES["kmnist"].parts[0]
+    assert table["value"][0] == part.packed_hash.removeprefix("md5:")
+
+
+def test_a_sample_has_each_digit_equally_often_and_no_image_twice(digits: Dataset) -> None:
+    index = exploration.sample_per_class(digits.y_train, 7, seed=1)
+    assert digits.y_train[index].tolist() == np.repeat(range(10), 7).tolist()
+    assert len(set(index.tolist())) == 70
+    np.testing.assert_array_equal(index, exploration.sample_per_class(digits.y_train, 7, seed=1))
+    assert not np.array_equal(index, exploration.sample_per_class(digits.y_train, 7, seed=2))
+    assert len(exploration.sample_per_class(digits.y_train, 10_000)) == 1293
+
+
+def test_mean_and_standard_deviation_of_each_digit() -> None:
+    images = np.zeros((3, 28, 28), np.uint8)
+    images[:, 5, 6] = 10, 30, 99
+    means, stds = exploration.class_mean_and_std(images, np.array([4, 4, 7], np.uint8))
+    assert (means[4, 5, 6], stds[4, 5, 6]) == (20, 10)
+    assert (means[7, 5, 6], stds[7, 5, 6]) == (99, 0)
+    assert np.isnan(means[0]).all()
+
+
+def test_pixel_statistics_are_those_of_all_pixels(digits: Dataset) -> None:
+    found = exploration.pixel_statistics(digits.x_train)
+    scaled = digits.x_train.astype(np.float64) / 255
+    assert found["mean"] == pytest.approx(scaled.mean(), abs=1e-12)
+    assert found["std"] == pytest.approx(scaled.std(), abs=1e-12)
+    assert found["black"] == pytest.approx((scaled == 0).mean())
+    assert found["white"] == pytest.approx((scaled == 1).mean())
+    assert found["black"] + found["white"] + found["grey"] == pytest.approx(1)
+    assert found["never used"] == (scaled.sum(axis=0) == 0).sum()
+
+
+def test_grey_levels_of_more_images_than_a_batch() -> None:
+    images = np.zeros((5001, 28, 28), np.uint8)
+    images[-1, 0, 0] = 200
+    counts = exploration.grey_levels(images)
+    assert (counts[0], counts[200], counts.sum()) == (5001 * 784 - 1, 1, 5001 * 784)
+
+
+def test_placement_is_the_box_and_the_centre_of_mass() -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[3:10, 5] = 100  # seven rows, and once more in the last column of the box
+    image[6, 5:9] = 100
+    found = exploration.placement(np.stack([image, np.zeros_like(image)]))
+    assert (found.loc[0, "height"], found.loc[0, "width"]) == (7, 4)
+    assert found.loc[0, "row"] == 6
+    assert found.loc[0, "column"] == pytest.approx((7 * 5 + 6 + 7 + 8) / 10)
+    assert not found.loc[1].any()
+
+
+def test_a_shift_moves_to_the_right_and_loses_what_leaves() -> None:
+    image = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)
+    moved = exploration.shift(image, 3)
+    np.testing.assert_array_equal(moved[0, :, 3:], image[0, :, :-3])
+    assert not moved[0, :, :3].any()
+    np.testing.assert_array_equal(exploration.shift(image, 0), image)
+
+
+# --- strokes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 6])
+def test_thickness_of_a_bar_is_its_width(width: int) -> None:
+    upright, lying = exploration.thickness(np.stack([bar(width), bar(width).T]))
+    assert upright == pytest.approx(width, abs=0.35)  # at its ends the skeleton comes nearer to the paper
+    assert lying == pytest.approx(width, abs=0.35)
+
+
+def test_nothing_has_no_thickness() -> None:
+    assert np.isnan(exploration.thickness(np.zeros((1, 28, 28), np.uint8))).all()
+
+
+@pytest.mark.parametrize("lean", [-0.5, 0, 0.25, 0.5])
+def test_slant_is_the_angle_that_the_bar_was_sheared_by(lean: float) -> None:
+    found = exploration.slant(bar(3, lean=lean)[None])
+    assert found[0] == pytest.approx(np.degrees(np.arctan(lean)), abs=0.5)
+
+
+def test_a_flat_line_and_nothing_have_no_slant() -> None:
+    flat = np.zeros((2, 28, 28), np.uint8)
+    flat[0, 14, 5:20] = 255
+    assert exploration.slant(flat).tolist() == [0, 0]
+
+
+def test_spread_out_runs_from_the_lowest_to_the_highest() -> None:
+    values = np.array([5.0, np.nan, 1, 3, 9, 2])
+    labels = np.array([1, 1, 1, 1, 1, 0], np.uint8)
+    rows = exploration.spread_out(values, labels, 3)
+    assert values[rows[1]].tolist() == [1, 5, 9] or values[rows[1]].tolist() == [1, 3, 9]
+    assert [len(row) for row in rows] == [1, 3] + [0] * 8
+
+
+# --- duplicates -------------------------------------------------------------------------------------------
+
+
+def test_exact_duplicates_are_counted_by_part_and_label() -> None:
+    a, b, c = (bar(width) for width in (2, 3, 4))
+    data = Dataset(
+        "mnist",
+        np.stack([a, a, a, b]),
+        np.array([1, 1, 7, 2], np.uint8),
+        np.stack([c, c]),
+        np.array([3, 3], np.uint8),
+        np.stack([a, c]),
+        np.array([1, 4], np.uint8),
+        "",
+        "",
+    )
+    found = neighbors.exact_duplicates(data)
+    expected = pd.DataFrame(
+        [
+            ("training", "training", 3, 2),
+            ("training", "validation", 0, 0),
+            ("training", "test", 3, 1),
+            ("validation", "validation", 1, 0),
+            ("validation", "test", 2, 2),
+            ("test", "test", 0, 0),
+        ],
+        columns=found.columns,
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_nearest_is_what_comparing_everything_finds(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbors, "_CHUNK", 100)  # several, and the last one not full
+    queries, references = digits.x_test, digits.x_train
+    distance, index = neighbors.nearest(queries, references)
+    all_of_them = cdist(queries.reshape(-1, 784) / 255, references.reshape(-1, 784) / 255)
+    np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
+
+
+def test_nearest_does_not_depend_on_the_projection_being_good() -> None:
+    """In noise, all directions vary alike: a hundred of them say little, and nearly all references must be compared."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (400, 28, 28), dtype=np.uint8)
+    distance, index = neighbors.nearest(images[:50], images, own=np.arange(50))
+    all_of_them = cdist(images[:50].reshape(50, -1) / 255, images.reshape(400, -1) / 255)
+    np.fill_diagonal(all_of_them, np.inf)
+    np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
+    np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
+
+
+def test_an_image_is_not_its_own_neighbour_but_its_copy_is(digits: Dataset) -> None:
+    references = digits.x_train[:200].copy()
+    references[150] = references[3]
+    distance, index = neighbors.nearest(references[[3, 3]], references, own=np.array([3, -1]))
+    assert distance.tolist() == [0, 0]
+    assert index.tolist() == [150, 3]
+
+
+# --- odd images, and a map --------------------------------------------------------------------------------
+
+
+def test_an_image_under_a_wrong_label_is_the_most_atypical_of_it(digits: Dataset) -> None:
+    labels = digits.y_train.copy()
+    wrong = int(np.flatnonzero(labels == 0)[0])
+    labels[wrong] = 1
+    found = neighbors.most_atypical(digits.x_train, labels, 3)
+    assert wrong in found[1]
+    assert [len(rows) for rows in found] == [3] * 10
+    assert all((labels[rows] == digit).all() for digit, rows in enumerate(found))
+
+
+def test_components_for_half_and_all_of_the_variance() -> None:
+    images = np.zeros((400, 28, 28), np.uint8)
+    rng = np.random.default_rng(0)
+    for place in range(4):  # four directions with the same variance, each a quarter of the whole
+        images[:, place, 0] = rng.permuted(np.tile([0, 200], 200))
+    assert neighbors.components_for(images, 0.2) == 1
+    assert neighbors.components_for(images, 0.99) == 4
+
+
+def test_the_maps_keep_digits_together(digits: Dataset) -> None:
+    index = exploration.sample_per_class(digits.y_train, 20)
+    images, labels = digits.x_train[index], digits.y_train[index]
+    points, explained = neighbors.pca_map(images)
+    centred = images.reshape(200, -1) / 255 - (images.reshape(200, -1) / 255).mean(axis=0)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    assert explained == pytest.approx((singular[:2] ** 2).sum() / (singular**2).sum(), rel=1e-4)
+    assert points.std(axis=0, ddof=0) == pytest.approx(singular[:2] / np.sqrt(200), rel=1e-4)
+    tsne = neighbors.tsne_map(images, seed=0)
+    assert tsne.shape == (200, 2)
+    assert neighbors.agreement(tsne, labels) > 0.85 > neighbors.agreement(points, labels)
+
+
+def test_agreement_counts_the_nearest_other_point() -> None:
+    points = np.array([[0.0, 0], [1, 0], [10, 0], [12, 0]])
+    assert neighbors.agreement(points, np.array([1, 1, 2, 3], np.uint8)) == 0.5

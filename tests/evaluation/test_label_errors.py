@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from mnist_utils import ConfigError
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.evaluation import label_errors
+from mnist_utils.training.config import make_config
+
+
+def test_planted_label_errors_are_suspected() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 60)
+    logits = random.normal(0, 1, (600, 10))
+    logits[np.arange(600), labels] += 8
+    planted = random.choice(600, 20, replace=False)
+    given_labels = labels.copy()
+    given_labels[planted] = (labels[planted] + 3) % 10
+    found = label_errors.suspected_labels(softmax(logits, axis=1).astype(np.float32), given_labels.astype(np.uint8))
+    assert set(found.order[:20]) == set(planted)
+    assert 18 <= found.suspects <= 22
+    assert sorted(found.order) == list(range(600))
+    assert (np.diff(found.quality[found.order]) >= 0).all()
+
+
+def test_found_at_the_top_by_hand() -> None:
+    found = label_errors.found_at_the_top(np.array([4, 2, 0, 1, 3]), [4, 1], (1, 2, 4, 99))
+    assert found["top"].tolist() == [1, 2, 4, 5]
+    assert found["found"].tolist() == [1, 1, 2, 2]
+    assert found["by_chance"].tolist() == pytest.approx([0.4, 0.8, 1.6, 2])
+    # Of the ten ways to draw 2 of 5, seven hold at least one of two given ones.
+    assert found["p_value"].tolist() == pytest.approx([0.4, 0.7, 0.6, 1])
+
+
+def test_no_known_errors_are_found_nowhere() -> None:
+    assert label_errors.found_at_the_top(np.arange(5), [], (2,))["found"].tolist() == [0]
+
+
+def test_corrected_labels() -> None:
+    labels = np.full(10_000, 7, np.uint8)
+    better, agreed = label_errors.corrected(labels)
+    assert np.flatnonzero(better != 7).tolist() == [947, 1621, 1901, 2462, 2597, 3558, 5937, 6651, 6783, 9729]
+    assert better[[947, 2462, 9729]].tolist() == [9, 0, 6]
+    assert np.flatnonzero(~agreed).tolist() == [2130, 2654, 3520, 8527, 9679]
+    assert (labels == 7).all()
+
+
+def test_one_fold_is_none() -> None:
+    with pytest.raises(ConfigError, match="folds: given 1; allowed: 2 and more"):
+        label_errors.cross_validated(make_config(dataset="digits"), load_dataset("digits"), 1)
+
+
+def test_cross_validated_asks_those_that_did_not_see_the_image() -> None:
+    dataset = load_dataset("digits")
+    labels = dataset.y_train.copy()
+    planted = np.arange(0, len(labels), 40)
+    dataset.y_train[planted] = (labels[planted] + 5) % 10  # learnt by heart, they would be believed
+    config = make_config(dataset="digits", epochs=10, batch_size=64)
+    found = label_errors.cross_validated(config, dataset, 2, progress=False)
+    assert found.shape == (len(labels), 10)
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-4)
+    assert (found.argmax(axis=1)[planted] == labels[planted]).mean() > 0.7
+    suspected = label_errors.suspected_labels(found, dataset.y_train)
+    assert len(set(suspected.order[: len(planted)]) & set(planted)) > 0.7 * len(planted)

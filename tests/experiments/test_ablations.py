@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from mnist_utils import ConfigError
+from mnist_utils.data import polarity
+from mnist_utils.data.datasets import Dataset
+from mnist_utils.evaluation.statistics import AblationError, Effect, compare
+from mnist_utils.experiments import ablations
+from mnist_utils.experiments.ablations import load_few, sentence, summary, train_variants, verdict
+from mnist_utils.training import fit
+from mnist_utils.training.config import TrainConfig, make_config
+
+A, B = [0.91, 0.93, 0.90, 0.92], [0.94, 0.95, 0.945, 0.93]
+BASE: dict[str, Any] = {"model": "fast", "epochs": 2, "batch_size": 50, "precision": "float32"}
+
+
+def trials(a: list[float], b: list[float], measure: str = "accuracy") -> pd.DataFrame:
+    rows = [{"variant": name, "seed": seed, measure: x} for name, xs in (("a", a), ("b", b)) for seed, x in enumerate(xs)]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)  # the order of the rows must not matter
+
+
+def effect(low: float, high: float, ratio: bool = False) -> Effect:
+    return Effect(
+        "a", "b", "seconds" if ratio else "accuracy", "seed", ratio, (1.0, 1.0), (1.0, 1.0), (low + high) / 2, (low, high)
+    )
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    return load_few("digits", 200)
+
+
+def test_the_interval_of_a_difference_is_scipys() -> None:
+    found = compare(trials(A, B), "a", "b")
+    expected = ttest_rel(B, A).confidence_interval(0.95)
+    assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert found.mean == pytest.approx(np.mean(B) - np.mean(A))
+    assert found.effects == pytest.approx([b - a for a, b in zip(A, B, strict=True)])
+    assert (found.n, found.pairs) == (4, "seed")
+
+
+def test_two_pairs_have_the_closed_form() -> None:
+    # One degree of freedom: Student's t is Cauchy's distribution, whose 97.5 % quantile is tan(0.475 pi).
+    found = compare(trials([0.0, 0.0], [1.0, 2.0]), "a", "b")
+    half = math.tan(0.475 * math.pi) * 0.5
+    assert found.interval == pytest.approx((1.5 - half, 1.5 + half))
+
+
+def test_what_moves_both_drops_out() -> None:
+    alike = [x + luck for x, luck in zip(A, [0.0, 0.5, -0.3, 0.2], strict=True)]
+    other = [x + luck for x, luck in zip(B, [0.0, 0.5, -0.3, 0.2], strict=True)]
+    assert compare(trials(alike, other), "a", "b").interval == pytest.approx(compare(trials(A, B), "a", "b").interval)
+
+
+def test_a_ratio_is_compared_in_logarithms() -> None:
+    slow, fast = [2.0, 4.4, 3.0], [1.0, 2.0, 1.6]
+    found = compare(trials(fast, slow, "seconds"), "a", "b", "seconds", ratio=True)
+    expected = ttest_rel(np.log(slow), np.log(fast)).confidence_interval(0.95)
+    assert found.interval == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    assert found.mean == pytest.approx((2.0 * 2.2 * 1.875) ** (1 / 3))
+    assert found.effects == pytest.approx((2.0, 2.2, 1.875))
+    turned = compare(trials(fast, slow, "seconds"), "b", "a", "seconds", ratio=True)
+    assert turned.interval == pytest.approx((1 / found.interval[1], 1 / found.interval[0]))
+
+
+@pytest.mark.parametrize(
+    ("given", "threshold", "expected"),
+    [
+        (effect(0.001, 0.02), None, "holds"),
+        (effect(-0.001, 0.02), None, "cannot tell"),
+        (effect(-0.02, 0.0), None, "does not hold"),
+        (effect(0.001, 0.02), 0.01, "cannot tell"),
+        (effect(-0.009, 0.02), -0.01, "holds"),
+        (effect(0.9, 1.1, ratio=True), None, "cannot tell"),
+        (effect(1.1, 1.4, ratio=True), None, "holds"),
+        (effect(1.1, 1.4, ratio=True), 1.5, "does not hold"),
+    ],
+)
+def test_verdict(given: Effect, threshold: float | None, expected: str) -> None:
+    assert verdict(given, threshold) == expected
+
+
+@pytest.mark.parametrize("b", [A, [x + 0.25 for x in A], [x - 0.25 for x in A]])
+def test_pairs_that_agree_to_the_last_digit_prove_nothing(b: list[float]) -> None:
+    same = compare(trials([0.5, 0.5], [0.5 + b[0] - A[0]] * 2), "a", "b")
+    assert same.interval == (same.mean, same.mean)
+    assert verdict(same) == "cannot tell"
+
+
+def test_a_comparison_that_cannot_be_made() -> None:
+    with pytest.raises(AblationError, match="no trials of c; there are"):
+        compare(trials(A, B), "a", "c")
+    with pytest.raises(AblationError, match="1 of 1 seeds; an interval needs the same seeds for both, two at least"):
+        compare(trials(A[:1], B[:1]), "a", "b")
+    with pytest.raises(AblationError, match="3 of 4 seeds"):
+        compare(trials(A, B[:3]), "a", "b")
+
+
+def test_sentence_and_summary_say_what_was_found() -> None:
+    better, slower = effect(0.0012, 0.0234), effect(1.1, 1.3, ratio=True)
+    assert sentence("B is better", better) == (
+        "**B is better: holds.** b against a, accuracy on validation images: +1.23 points (95 %: +0.12 to +2.34; 2 seeds)."
+    )
+    table = summary([("B is better", better, None), ("B is much slower", slower, 1.5)])
+    assert table.to_dict("records") == [
+        {
+            "claim": "B is better",
+            "effect": "+1.23 points",
+            "95 % interval": "+0.12 to +2.34",
+            "pairs": 2,
+            "verdict": "holds",
+        },
+        {
+            "claim": "B is much slower",
+            "effect": "1.20 times",
+            "95 % interval": "1.10 to 1.30",
+            "pairs": 2,
+            "verdict": "does not hold",
+        },
+    ]
+
+
+def test_variants_are_trained_from_the_same_seed_and_tested_on_validation_images_only(few: Dataset) -> None:
+    none: Any = None
+    closed = replace(few, x_test=none, y_test=none)
+    variants = {"one": {}, "again": {}, "small": {"batch_size": 10}}
+    found = train_variants(variants, BASE, closed, [3], progress=False).set_index("variant").to_dict("index")
+    assert found["one"]["accuracy"] == found["again"]["accuracy"]
+    assert found["one"]["accuracy"] != found["small"]["accuracy"]
+    for row in found.values():
+        assert row["accuracy"] > row["inverted_accuracy"]
+        assert row["accuracy"] * 144 == pytest.approx(round(row["accuracy"] * 144))  # all 144 validation images
+        assert row["seconds"] > 0
+
+
+def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+
+    def trial(config: TrainConfig, _: Dataset) -> dict[str, float]:
+        trained.append((config.seed, config.batch_size, config.epochs))
+        return {"accuracy": 0.5, "seconds": 1.0}
+
+    monkeypatch.setattr(ablations, "_trial", trial)
+    found = train_variants({"one": {}, "small": {"batch_size": 10}}, BASE, few, range(3, 5), progress=False)
+    assert trained == [(3, 50, 2), (3, 10, 2), (4, 50, 2), (4, 10, 2)]
+    assert list(zip(found["variant"], found["seed"], strict=True)) == [("one", 3), ("small", 3), ("one", 4), ("small", 4)]
+
+
+def test_a_bad_variant_is_refused_before_anything_is_trained(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations, "_trial", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ConfigError, match=r"dense_dropout: given 1\.5"):
+        train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
+
+
+def test_tensorflows_logger_is_left_as_it_was(few: Dataset) -> None:
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    with pytest.raises(ConfigError):
+        train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
+    with ablations._no_word_of_retracing():
+        assert not logger.isEnabledFor(logging.WARNING)
+    assert logger.level == before
+
+
+def test_load_few() -> None:
+    whole = load_few("digits", -1)
+    assert len(load_few("digits", 300).x_train) == 300
+    assert len(load_few("digits", 5000).x_train) == len(whole.x_train) == 1293
+    np.testing.assert_array_equal(load_few("digits", 300).x_validation, whole.x_validation)
+    assert load_few("auto", 300).note.startswith("MNIST could not be had")
+
+
+def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    fed: dict[str, list[Any]] = {"array": [], "generator": []}
+
+    class Network:
+        def fit(self, x: Any, y: Any = None, **given: Any) -> None:
+            if y is None:
+                assert given["steps_per_epoch"] == 3
+                fed["generator"].append(list(x))
+            else:
+                size = given["batch_size"]
+                fed["array"].append([(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
+
+    monkeypatch.setattr(fit, "compiled", lambda *_: Network())
+    monkeypatch.setattr(keras.utils, "set_random_seed", lambda _: None)
+    times = ablations.time_feeding(make_config(**BASE | {"batch_size": 80}), few, 2)
+    assert list(zip(times["variant"], times["repeat"], strict=True)) == [
+        (variant, repeat) for repeat in range(2) for variant in ("array", "generator")
+    ]
+    assert (times["seconds"] >= 0).all()
+    assert len(fed["array"]) == len(fed["generator"]) == 1 + 2 * ablations._BEST_OF
+    for array, generator in zip(fed["array"], fed["generator"], strict=True):
+        for (x, y), (x_generated, y_generated) in zip(array, generator, strict=True):
+            np.testing.assert_array_equal(x, x_generated)
+            np.testing.assert_array_equal(y, y_generated)
+
+
+def test_feeding_is_timed_with_the_real_fit(few: Dataset) -> None:
+    found = compare(ablations.time_feeding(make_config(**BASE), few, 2), "array", "generator", "seconds", ratio=True)
+    assert found.pairs == "repeat"
+    assert 0.01 < found.mean < 100
+
+
+def test_a_variant_may_train_on_changed_images() -> None:
+    asked: list[int] = []
+
+    def half(dataset: Dataset, seed: int) -> Dataset:
+        asked.append(seed)
+        return polarity.invert_half(dataset, seed)
+
+    large = load_few("digits", 1000)
+    found = train_variants({"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False)
+    assert found["variant"].tolist() == ["one", "both"]
+    assert asked == [5]
+    one, both = found["inverted_accuracy"]
+    assert both > 0.8 > 0.7 > one
+    assert found["accuracy"].min() > 0.8

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from mnist_utils.experiments import figures, results
+from tests.experiments.test_results import GRID, grid
+from tests.fake_runs import fake
+
+
+@pytest.fixture(autouse=True)
+def closed() -> object:
+    yield
+    plt.close("all")
+
+
+def bars(ax: Axes) -> ErrorbarContainer:
+    (container,) = ax.containers
+    assert isinstance(container, ErrorbarContainer)
+    return container
+
+
+def trials() -> pd.DataFrame:
+    return results.table(grid())
+
+
+def test_an_effect_is_drawn_at_its_mean_with_its_interval() -> None:
+    found = results.effect(trials(), "batch_size")
+    found["high"] = found["mean"] + 0.001  # cut off, as at 1
+    ax = figures.effect(found)
+    points = bars(ax)
+    assert points.lines[0].get_ydata() == pytest.approx(found["mean"].to_numpy())
+    ends = np.array([segment[:, 1] for segment in points.lines[2][0].get_segments()])
+    assert ends == pytest.approx(found[["low", "high"]].to_numpy())
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["64", "256"]
+    assert ax.get_xlabel() == "batch size"
+
+
+def test_many_values_lie_where_they_are_on_a_logarithmic_axis_if_wide() -> None:
+    values = np.geomspace(1e-4, 0.1, 12)
+    found = [fake(f"r{i}", 0.9, learning_rate=value) for i, value in enumerate(values)]
+    ax = figures.effect(results.effect(results.table(found), "learning_rate"))
+    assert ax.get_xscale() == "log"
+    assert bars(ax).lines[0].get_xdata() == pytest.approx(values)
+
+
+def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
+    ax = figures.heat_map(trials(), "conv_dropout", "batch_size")
+    cells = [float(text.get_text()) for text in ax.texts]
+    means = {key: 100 * float(np.mean(values)) for key, values in GRID.items()}
+    assert cells == pytest.approx([means[64, 0.0], means[256, 0.0], means[64, 0.5], means[256, 0.5]], abs=0.005)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.5"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["64", "256"]
+
+
+def test_numbers_are_in_their_own_order_and_none_is_last() -> None:
+    found = [fake(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake("x", 0.8, epochs=3)]
+    ax = figures.heat_map(results.table(found), "epochs", "patience")
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["9", "10", "off"]
+
+
+def test_parallel_coordinates_have_a_line_for_each_run_best_on_top() -> None:
+    table = trials()
+    ax = figures.parallel_coordinates(table, ["conv_dropout", "batch_size"])
+    lines = [line for line in ax.lines if np.size(line.get_xdata()) == 3]
+    assert len(lines) == len(table)
+    heights = [float(np.asarray(line.get_ydata())[-1]) for line in lines]
+    assert heights == sorted(heights)
+    assert (heights[0], heights[-1]) == (0, 1)
+    assert {"64", "256", "97.00%", "80.00%"} <= {text.get_text() for text in ax.texts}
+    best = np.asarray(lines[-1].get_ydata())
+    assert best[:2] == pytest.approx([0, 0], abs=0.05)  # no dropout, batches of 64: the first of their axes
+
+
+def test_accuracy_against_time_names_what_nothing_beats_in_both() -> None:
+    settings = results.settings(trials())  # batches of 64 take 1 s, of 256 take 4 s, and are worse
+    ax = figures.accuracy_against_time(settings, ["conv_dropout", "batch_size"])
+    assert [text.get_text() for text in ax.texts] == ["0, 64"]
+
+
+def test_all_that_can_be_drawn_is_and_no_more() -> None:
+    two = figures.figures(trials())
+    assert [words.split(" ")[0] for _, words, _ in two] == ["Validation", "Validation", "Mean"]
+    assert all(isinstance(figure, Figure) for figure, _, _ in two)
+    assert plt.get_fignums() == []
+    three = [*grid(), fake("more", 0.9, epochs=3, batch_size=64, conv_dropout=0.5)]
+    assert "Every run as a line" in figures.figures(results.table(three))[1][1]
+    assert figures.figures(results.table([fake("a", 0.9), fake("b", 0.8, seed=1)])) == []
+    figures.figures(trials(), new_figure=plt.figure)
+    assert len(plt.get_fignums()) == 3
+
+
+def test_titles_say_how_many_runs_seeds_and_which_data() -> None:
+    for figure, _, _ in figures.figures(trials()):
+        title = figure.get_suptitle() or figure.axes[0].get_title()
+        assert "12 runs, 3 seeds, digits" in title

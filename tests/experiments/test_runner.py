@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client, Future
+from distributed.comm import CommClosedError
+
+from mnist_utils.experiments import grid, runner, store
+from mnist_utils.experiments.grid import Point
+from mnist_utils.experiments.store import SweepError
+from mnist_utils.runs.record import alone
+from mnist_utils.runs.run import read
+from tests.conftest import Cli
+
+SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
+
+
+def points(**given: Any) -> list[Point]:
+    return grid.points(SMALL | given)[0]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with runner.local(1) as client:
+        yield client
+
+
+def test_points_are_computed_kept_and_not_computed_again(client: Client, tmp_path: Path) -> None:
+    both = points(seed="0:2")
+    runner.run(client, both, tmp_path, progress=False)
+    assert store.left(tmp_path, both) == []
+    run = read(both[0].key, tmp_path / store.POINTS)
+    assert run.config["config"] == both[0].config.model_dump()
+    assert (run.path / "model.keras").is_file()
+    assert (run.path / "notebooks" / "02_train.ipynb").is_file()
+    assert not list(run.path.rglob("checkpoint.npz"))
+    assert {path.name for path in (tmp_path / store.POINTS).iterdir()} == {point.key for point in both}
+    assert list(runner.compute_all(client, [])) == []
+    before = (run.path / "metrics.json").stat().st_mtime_ns
+    runner.run(client, both, tmp_path, progress=False)  # nothing is left to do
+    assert (run.path / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_point_that_fails_is_tried_again_kept_with_its_notebook_and_stops_no_other(
+    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = points(seed="0:2")
+    bad = Point(bad.key, bad.config.model_copy(update={"learning_rate": 1e30}), bad.sha256)  # past TrainConfig's check
+    runner.run(client, [bad, good], tmp_path, retries=1)
+    assert store.left(tmp_path, [bad, good]) == [bad]
+    run = store.read(tmp_path, [bad])[bad.key]
+    assert "learning_rate: given" in run.incomplete
+    said = capsys.readouterr().err
+    assert said.count("learning_rate: given") == 2
+    assert said.count("is tried again") == 1
+
+
+def test_other_data_than_meant_is_a_failure(client: Client) -> None:
+    (one,) = points()
+    ((_, outcome, last),) = runner.compute_all(client, [Point(one.key, one.config, "0" * 64)], retries=0)
+    assert last
+    assert re.match(r"the worker on \S+ has a digits of SHA-256 [0-9a-f]{12}\.\.\.,", outcome.error)
+    assert "not 000000000000..." in outcome.error
+    assert outcome.packed == b""  # it was not trained on
+
+
+class WebServer(BaseHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+ASK = """
+import sys
+from mnist_utils.experiments import runner
+runner._FIRST_ANSWER = 1
+for address in sys.argv[1:]:
+    try:
+        with runner.remote(address):
+            print("connected")
+    except runner.SweepError as error:
+        print(error)
+"""
+
+
+def test_what_is_no_scheduler_is_told_of_in_time() -> None:
+    """In a process of its own, which must end: where Dask never comes back, a thread stays and disturbs other tests."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        addresses = [
+            "tcp://127.0.0.1:9",
+            "nonsense://x",
+            "host",
+            "tls://127.0.0.1:9",
+            f"tcp://127.0.0.1:{server.server_port}",
+        ]
+        asked = [sys.executable, "-c", ASK, *addresses]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=100)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(addresses)
+    for address, line in zip(addresses, lines, strict=True):
+        words = "tls needs certificates" if address.startswith("tls") else "no scheduler answers there"
+        assert line.startswith(f"scheduler: given {address}; {words}"), line
+
+
+def test_workers_listen_on_loopback_with_tls_and_end_with_the_block() -> None:
+    others = psutil.Process().children(recursive=True)
+    with runner.local(1) as client:
+        address = client.scheduler.address
+        children = [child for child in psutil.Process().children(recursive=True) if child not in others]
+        sockets = [one for process in (psutil.Process(), *children) for one in process.net_connections("inet")]
+    assert {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert address.startswith("tls://127.0.0.1:")
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert gone
+    assert [process.cmdline() for process in alive if "resource_tracker" not in str(process.cmdline())] == []
+
+
+def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Path) -> None:
+    arguments = ["sweep", "--results", str(tmp_path), "--name", "mine", "--retries", "0"]
+    for name, value in SMALL.items():
+        arguments += ["-p", name, str(value)]
+    arguments += ["-p", "seed", "0:2"]
+    status, out, err = mnist(*arguments)
+    assert status == 0
+    assert "2 points, 2 of them to be done" in err
+    assert "its test accuracy" in out
+    folder = tmp_path / store.SWEEPS / "mine"
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "table.csv", "report.html", "points"}
+    status, again, err = mnist(*arguments)
+    assert (status, again) == (0, out)
+    assert "2 points, 0 of them to be done" in err
+    with alone(folder, "mine"):
+        status, _, err = mnist(*arguments)
+    assert status != 0
+    assert "another process is working on sweep mine; wait for it, or choose another name (--name)" in err
+    status, _, err = mnist("sweep", "--results", str(tmp_path))
+    assert (status, err) == (2, "mnist: nothing to vary: give at least one parameter with its values, as in -p seed 0:5\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "seed", "0", "-p", "seed", "1"], "seed: given twice; allowed: once, with all its values: -p seed A,B"),
+        (["-p", "seed", "0:2", "--workers", "2", "--scheduler", "tcp://h:1"], "workers: given 2 beside a scheduler"),
+        (["-p", "seed", "0:2", "--name", "../x"], "name: given '../x'; allowed: up to 100 letters"),
+        (["-p", "dataset", "digits", "-p", "train_limit", "200,9999"], "train_limit: given 9999; the training part has"),
+    ],
+)
+def test_a_bad_command_is_refused_in_a_line(arguments: list[str], words: str, mnist: Cli, tmp_path: Path) -> None:
+    status, _, err = mnist("sweep", "--results", str(tmp_path / "results"), *arguments)
+    assert status != 0
+    assert err.startswith(f"mnist: {words}")
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.rglob("sweep.json"))
+
+
+def test_a_map_keeps_the_order_and_uses_other_processes() -> None:
+    with runner.mapping(1) as each:
+        assert each is map
+    with runner.mapping(2) as each:
+        assert list(each(pow, [2, 3, 4], iter([5, 6, 7]))) == [2**5, 3**6, 4**7]
+        assert os.getpid() not in set(each(_pid, range(4)))
+        with pytest.raises(ZeroDivisionError):
+            list(each(divmod, [1], [0]))
+
+
+def _pid(_: int) -> int:
+    return os.getpid()
+
+
+def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = points()
+
+    def gone(_: Future[Any], **__: Any) -> None:
+        raise CommClosedError
+
+    monkeypatch.setattr(Future, "result", gone)
+    monkeypatch.setattr(runner, "compute", _nothing)
+    with pytest.raises(SweepError, match="the scheduler went away"):
+        runner.run(client, [one], tmp_path, progress=False)
+    assert store.left(tmp_path, [one]) == [one]
+
+
+def _nothing(*_: Any) -> runner.Outcome:
+    return runner.Outcome(b"", "")
+
+
+def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("seed: 1:5\nconv_dropout: [0, 0.25]\ndataset: digits\n")
+    asked: dict[str, Any] = {}
+
+    def points(given: dict[str, Any], **_: Any) -> None:
+        asked.update(given)
+        raise SweepError("seen")
+
+    monkeypatch.setattr(grid, "points", points)
+    assert mnist("sweep", "-f", str(file))[0] == 1
+    assert asked == {"seed": "1:5", "conv_dropout": ["0", "0.25"], "dataset": "digits"}  # YAML's own 1:5 is 65

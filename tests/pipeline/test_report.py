@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from mnist_utils.pipeline import report
+from mnist_utils.runs.record import mark
+from mnist_utils.runs.run import RunError
+from mnist_utils.training.config import make_config
+
+NASTY = "<script>alert(1)</script><img src=https://example.com/x.png onerror=alert(2)>"
+
+
+def png(width: int, height: int) -> str:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, "PNG")
+    return base64.encodebytes(buffer.getvalue()).decode()  # in lines, as a notebook holds it
+
+
+def notebook(*cells: Any, stopped: bool = False) -> Any:
+    return new_notebook(cells=list(cells), metadata={"papermill": {"duration": 75.2, "exception": stopped}})
+
+
+def figure(*pictures: str, tag: bool = True, **metadata: Any) -> Any:
+    outputs = [new_output("display_data", {"image/png": picture, "text/plain": "<Figure>"}) for picture in pictures]
+    return new_code_cell("draw()", outputs=outputs, metadata={"tags": ["report"] if tag else [], **metadata})
+
+
+class Page(HTMLParser):
+    """A page's elements with their attributes, and its text outside style."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words, self.within = "", ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.within = tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self.within == "style" else data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Hold a trained run with two executed notebooks, one of which stopped."""
+    folder = tmp_path / "one"
+    (folder / "notebooks").mkdir(parents=True)
+    dataset = {"name": "digits", "sha256": "3c89dea4" * 8, "note": f"not <b>MNIST</b> {NASTY}"}
+    content = {"config": make_config(seed=7).model_dump(), "dataset": dataset, "versions": {"keras": "3.15.1"}}
+    (folder / "config.json").write_text(json.dumps(content))
+    numbers = {"accuracy": 0.98765, "accuracy_interval": [0.97, 0.9912], "n": 1440}
+    metrics = {"validation": numbers, "test": numbers | {"accuracy": 0.5}, "seconds": {"training": 12.34}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    first = notebook(
+        new_markdown_cell("# What is *there*?\n\nWhy."),
+        new_code_cell("print('hidden & quoted')", outputs=[new_output("stream", name="stdout", text=NASTY)]),
+        new_code_cell(
+            "1", outputs=[new_output("display_data", {"text/html": f"<table><tr><td>5</td></tr></table>{NASTY}"})]
+        ),
+        new_markdown_cell("## The `digits`\n\nText.\n\n```sh\n# no heading\nls\n```\n"),
+        figure(png(300, 200), png(900, 200)),
+        figure(png(10, 10), tag=False),
+    )
+    second = notebook(new_markdown_cell("# Second"), figure(png(200, 200), alt="Ten curves that fall"), stopped=True)
+    for name, content_ in ("01_explore", first), ("02_train", second):
+        nbformat.write(content_, folder / "notebooks" / f"{name}.ipynb")
+    return folder
+
+
+def test_the_numbers_are_the_run_s(folder: Path) -> None:
+    page = Page(report.write(folder))
+    words = " ".join(page.words.split())
+    assert "Validation accuracy 98.77 % 95 % interval 97.00 to 99.12 %, 1,440 images of digits" in words
+    assert "Test accuracy 50.00 %" in words
+    assert "Network fast on digits, seed 7, 1 epoch" in words
+    assert "Time 12.3 s" in words
+    assert "keras3.15.1" in words
+    assert "batch size128" in words
+    assert "01_explore What is there? 1 min 15 s".replace(" ", "") in words.replace(" ", "")
+    assert "Second(stoppedbeforeitsend)" in words.replace(" ", "")
+
+
+def test_the_figures_are_those_of_the_tagged_cells_with_words(folder: Path) -> None:
+    page = Page(report.write(folder))
+    images = page.all("img")
+    sizes = [
+        Image.open(io.BytesIO(base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")))).size
+        for image in images
+    ]
+    assert sizes == [(300, 200), (900, 200), (200, 200)]
+    assert images[2]["alt"] == "Ten curves that fall"
+    assert images[0]["alt"] == "Figure of the section “The digits” in notebook 01_explore"
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card lone", "card whole-row", "card lone"]
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert set(links) == {"notebooks/01_explore.html", "notebooks/02_train.html"}
+
+
+def test_a_page_of_each_notebook_with_its_code_folded(folder: Path) -> None:
+    report.write(folder)
+    page = Page(folder / "notebooks" / "01_explore.html")
+    assert len(page.all("details")) == 4
+    assert all("open" not in attributes for attributes in page.all("details"))
+    text = (folder / "notebooks" / "01_explore.html").read_text()
+    assert text.index("<details") < text.index("hidden &amp; quoted") < text.index("</details>")
+    assert page.all("table") == [{}]
+    assert len(page.all("img")) == 4  # and the nasty one
+    assert all(image.get("alt") for image in page.all("img"))
+    assert {"href": "../report.html"} in page.all("a")
+    assert "stopped before its end" not in page.words
+    assert "stopped before its end" in Page(folder / "notebooks" / "02_train.html").words
+
+
+def test_nothing_runs_and_nothing_is_loaded(folder: Path) -> None:
+    report.write(folder)
+    for path in folder / "report.html", *(folder / "notebooks").glob("*.html"):
+        page = Page(path)
+        policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+        assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        # The policy stands before whatever a notebook put in, so it holds for it.
+        assert path.read_text().index("Content-Security-Policy") < path.read_text().index("</head>")
+        assert page.all("iframe") == page.all("object") == []
+        assert [link["href"] for link in page.all("link")] == ["data:,"]
+        assert not re.search(r"url\(|@import", path.read_text())
+    assert Page(folder / "report.html").all("script") == []
+    assert "&lt;script&gt;alert(1)" in (folder / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)" in (folder / "notebooks" / "01_explore.html").read_text()
+
+
+def test_a_run_without_a_network_and_one_without_notebooks(folder: Path) -> None:
+    config = folder / "config.json"
+    kept = config.read_text()
+    config.unlink()
+    assert "Notebooks only: no network was trained in this run." in Page(report.write(folder)).words
+    config.write_text(kept)
+    for path in (folder / "notebooks").iterdir():
+        path.unlink()
+    words = Page(report.write(folder)).words
+    assert "98.77 %" in words
+    assert "Figures" not in words
+
+
+def test_an_incomplete_run_says_so(folder: Path) -> None:
+    mark(folder / "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
+    report.write(folder)
+    assert "incomplete: notebook 02_train: code cell 2: ValueError: &lt;b&gt;no" in (folder / "report.html").read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: str, width: int) -> None:
+    from tests.chromium import chromium
+
+    report.write(folder)
+    with chromium() as browser:
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})  # type: ignore[arg-type]
+        asked: list[str] = []
+        page.on("requestfinished", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: asked.append(dialog.message))
+        for path in folder / "report.html", folder / "notebooks" / "01_explore.html":
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate("[...document.images].filter(i => i.src.startsWith('data:')).every(i => i.naturalWidth)")
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
+    assert "MNIST-C" not in Page(report.write(folder)).words
+    rows = [
+        {"change": "clean", "group": "clean", "n": 360, "accuracy": 0.97, "low": 0.94, "high": 0.98}
+        | {"difference": None, "p_value": None},
+        {"change": "dotted_line", "group": "MNIST-C", "n": 360, "accuracy": 0.5, "low": 0.45, "high": 0.55}
+        | {"difference": -0.47, "p_value": 1e-9},
+        {"change": "fog", "group": "MNIST-C", "n": 360, "accuracy": 0.96, "low": 0.93, "high": 0.97}
+        | {"difference": -0.01, "p_value": 0.7},
+    ]
+    found = {"mean": 0.73, "mean_interval": [0.7, 0.76], "worst": "dotted_line", "rows": rows}
+    (folder / "robustness.json").write_text(json.dumps(found))
+    words = Page(report.write(folder)).words
+    assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
+    assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
+    assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
+    images = len(Page(report.write(folder)).all("img"))
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "robustness.png").write_bytes(b"picture")
+    shown = Page(report.write(folder)).all("img")
+    assert len(shown) == images + 1
+    assert f"data:image/png;base64,{base64.b64encode(b'picture').decode()}" in [image["src"] for image in shown]
+    (folder / "robustness.json").write_text(json.dumps(found | {"mean_interval": [None, None]}))
+    assert "73.00 % right in the mean. Worst" in Page(report.write(folder)).words
+    for damaged in "{", "[1]", '{"mean": 0.5}':
+        (folder / "robustness.json").write_text(damaged)
+        with pytest.raises(RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):
+            report.write(folder)

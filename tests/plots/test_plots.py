@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from mnist_utils import plots
+from mnist_utils.evaluation import calibration
+from mnist_utils.evaluation.attribution import Explanation
+from mnist_utils.evaluation.errors import answered_above, confused_pairs, per_class, risk_coverage
+from mnist_utils.evaluation.robustness import Robustness
+from mnist_utils.evaluation.statistics import Effect
+
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "accuracy": [0.8, 0.9, 0.95],
+        "loss": [0.6, 0.3, 0.2],
+        "val_accuracy": [0.85, 0.9, 0.91],
+        "val_loss": [0.5, 0.3, 0.4],
+    }
+)
+MATRIX = np.diag(np.full(10, 100))
+MATRIX[4, 9] = 7
+MATRIX[9, 4] = 2
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("draw", "column"), [(plots.accuracy_curves, "accuracy"), (plots.loss_curves, "loss")])
+def test_curves_show_training_and_validation(draw, column: str) -> None:  # type: ignore[no-untyped-def]
+    ax = draw(HISTORY)
+    lines = {text.get_text(): line for text, line in zip(ax.get_legend().get_texts(), ax.get_lines(), strict=False)}
+    assert set(lines) == {"training", "validation"}
+    np.testing.assert_array_equal(lines["training"].get_ydata(), HISTORY[column])
+    np.testing.assert_array_equal(lines["validation"].get_ydata(), HISTORY[f"val_{column}"])
+    assert ax.get_xlabel() == "epoch"
+    assert ax.get_ylabel()
+
+
+def test_draws_on_the_axes_it_is_given() -> None:
+    _, ax = plt.subplots()
+    assert plots.loss_curves(HISTORY, ax=ax) is ax
+    assert plots.confusion_matrix(MATRIX, ax=ax) is ax
+
+
+def test_a_single_epoch_can_be_drawn() -> None:
+    figure = plots.training_curves(HISTORY.head(1), title="one epoch")
+    figure.canvas.draw()
+    assert figure.get_suptitle() == "one epoch"
+    assert [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes] == [["1"], ["1"]]
+
+
+SEEDS = Effect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))
+REPEATS = Effect("array", "generator", "seconds", "repeat", True, (1.0, 1.1), (1.2, 1.4), 1.24, (1.1, 1.4))
+
+
+def points(drawn: Any) -> list[float]:
+    """Return where circles are drawn along x, or from where to where a bar goes."""
+    places = drawn.get_segments()[0] if hasattr(drawn, "get_segments") else drawn.get_offsets()
+    return [float(x) for x, _ in places]
+
+
+def lines(ax: Axes) -> list[list[tuple[float, float]]]:
+    return [[(float(x), float(y)) for x, y in np.asarray(line.get_xydata())] for line in ax.get_lines()]
+
+
+def test_paired_values_show_each_seed_with_both_variants() -> None:
+    ax = plots.paired_values(SEEDS)
+    assert lines(ax) == [[(0, 0.9), (1, 0.93)], [(0, 0.92), (1, 0.91)]]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "dropout"]
+    assert (ax.get_ylabel(), ax.get_title()) == ("accuracy", "Each line is a seed")
+    assert plots.paired_values(REPEATS).get_ylabel() == "seconds"
+
+
+def test_paired_interval_shows_differences_mean_and_interval_in_points() -> None:
+    ax = plots.paired_interval(SEEDS, threshold=-0.01)
+    circles, bar = ax.collections
+    assert points(circles) == pytest.approx([3, -1])
+    assert points(bar) == pytest.approx([-2, 4])
+    assert [line[0][0] for line in lines(ax)[:2]] == pytest.approx([0, 1])  # no effect; the mean
+    (side,) = ax.patches
+    assert side.get_path().get_extents(side.get_transform() - ax.transData).x0 == pytest.approx(-1)
+    assert ax.get_xlabel() == "dropout - none, points of accuracy"
+
+
+def test_paired_interval_of_a_ratio_is_about_one() -> None:
+    ax = plots.paired_interval(REPEATS)
+    circles, bar = ax.collections
+    assert points(circles) == pytest.approx([1.2, 1.4 / 1.1])
+    assert points(bar) == pytest.approx([1.1, 1.4])
+    assert lines(ax)[0][0][0] == 1
+    assert ax.get_xlabel() == "generator / array"
+
+
+def test_paired_effect_says_what_it_is_told() -> None:
+    figure = plots.paired_effect(REPEATS, title="slower: holds", threshold=1.5)
+    figure.canvas.draw()
+    assert figure.get_suptitle() == "slower: holds"
+    assert len(figure.axes) == 2
+
+
+def test_the_diagonal_does_not_drown_the_errors() -> None:
+    ax = plots.confusion_matrix(MATRIX)
+    (errors,) = ax.images
+    assert errors.get_clim() == (0, 7)
+    assert (np.ma.getmaskarray(np.ma.asarray(errors.get_array())) == np.eye(10, dtype=bool)).all()
+    places = {text.get_position(): text.get_text() for text in ax.texts}
+    assert all(places[column, row] == str(MATRIX[row][column] or "") for row in range(10) for column in range(10))
+    shown = {text.get_text() for text in ax.texts}
+    assert {"100", "7", "2"} <= shown
+    assert "0" not in shown
+
+
+def test_normalised_rows_are_per_cent_of_the_true_digit() -> None:
+    ax = plots.confusion_matrix(MATRIX, normalize=True)
+    assert ax.images[0].get_clim()[1] == pytest.approx(700 / 107)
+    assert {"6.5", "93.5", "2.0"} <= {text.get_text() for text in ax.texts}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("answer", "true digit")
+
+
+def test_a_matrix_without_errors_or_images_can_be_drawn() -> None:
+    for matrix in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
+        plots.confusion_matrices(matrix, title="nothing wrong").canvas.draw()
+
+
+PROBABILITIES = np.random.default_rng(0).dirichlet(np.full(10, 0.2), 300)
+LABELS = np.random.default_rng(1).integers(0, 10, 300)
+
+
+def texts(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_the_most_frequent_confusion_is_the_topmost_bar() -> None:
+    ax: Any = plots.confused_pairs(confused_pairs(MATRIX), title="two kinds")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["4 taken for 9", "9 taken for 4"]
+    assert ax.yaxis_inverted()
+    assert [bar.get_width() for bar in ax.patches] == [7, 2]
+    assert texts(ax) == ["7", "2"]
+
+
+def test_scores_are_drawn_with_their_intervals() -> None:
+    table = per_class(MATRIX)
+    ax: Any = plots.class_scores(table)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["precision", "recall", "F1"]
+    recall = ax.containers[1]
+    np.testing.assert_allclose(np.array(recall.lines[0].get_ydata(), float), table["recall"])
+    ends = [segment[:, 1] for segment in recall.lines[2][0].get_segments()]
+    np.testing.assert_allclose(np.array(ends, float), table[["recall_low", "recall_high"]].to_numpy())
+
+
+def test_each_image_has_its_caption_and_no_axes_are_left_over() -> None:
+    images = np.arange(10 * 28 * 28).reshape(10, 28, 28) % 256
+    figure = plots.image_grid(images, [f"image {i}" for i in range(10)], title="ten", columns=4)
+    shown: list[Any] = [ax for ax in figure.axes if ax.images]
+    assert (len(figure.axes), [ax.get_title() for ax in shown]) == (12, [f"image {i}" for i in range(10)])
+    np.testing.assert_array_equal(np.ma.getdata(shown[3].images[0].get_array()), images[3])
+    assert not any(ax.axison for ax in figure.axes)
+    plots.image_grid(images[:0], [], title="none").canvas.draw()
+
+
+def test_the_map_rings_what_was_answered_wrong() -> None:
+    points = np.arange(20.0).reshape(10, 2)
+    wrong = np.arange(10) % 4 == 1
+    ax = plots.image_map(points, np.arange(10), wrong)
+    collections: list[Any] = list(ax.collections)
+    *digits, rings = collections
+    np.testing.assert_array_equal(np.concatenate([mark.get_offsets() for mark in digits]), points)
+    np.testing.assert_array_equal(rings.get_offsets(), points[wrong])
+
+
+def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
+    found = calibration.reliability(PROBABILITIES, LABELS, bins=10)
+    ax: Any = plots.reliability_diagram(found)
+    points = ax.containers[0].lines[0].get_xydata()
+    filled = found.n > 0
+    np.testing.assert_allclose(points, np.column_stack([found.confidence, found.accuracy])[filled])
+    assert texts(ax) == [f"{n:,}" for n in found.n[filled]] + ["images"]
+    figure = plots.reliability_before_after(found, found, title="the same")
+    assert [ax.get_title() for ax in figure.axes] == ["As trained", "After temperature scaling"]
+
+
+def test_risk_and_coverage_with_the_chosen_threshold() -> None:
+    curve = risk_coverage(PROBABILITIES, LABELS)
+    chosen = answered_above(0.7, PROBABILITIES, LABELS)
+    figure: Any = plots.risk_coverage(curve, chosen, goal=0.9, title="left to a person")
+    left, right = figure.axes
+    np.testing.assert_allclose(right.lines[0].get_xydata(), np.column_stack([1 - curve["coverage"], curve["risk"]]))
+    assert right.lines[-1].get_xydata().tolist() == [[chosen.left, 1 - chosen.accuracy]]
+    assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
+    nothing = answered_above(np.inf, PROBABILITIES, LABELS)
+    plots.risk_coverage(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()
+
+
+def test_shares_are_bars_with_their_numbers() -> None:
+    table = pd.DataFrame({"share": [0.5, 0.99], "low": [0.4, 0.98], "high": [0.6, 0.995]}, index=["inverted", "normal"])
+    ax: Any = plots.shares(table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["inverted", "normal"]
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.99]
+    assert texts(ax) == ["50.0%", "99.0%"]
+
+
+def test_bars_of_each_digit_stand_side_by_side() -> None:
+    table = pd.DataFrame({"one": np.linspace(0, 1, 10), "other": np.linspace(1, 0, 10)})
+    ax: Any = plots.digit_bars(table, ylabel="share")
+    one, other = ax.containers
+    np.testing.assert_allclose([bar.get_height() for bar in one], table["one"])
+    ends, starts = [bar.get_x() + bar.get_width() for bar in one], [bar.get_x() for bar in other]
+    np.testing.assert_allclose(ends, starts, atol=1e-12)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
+
+
+def test_the_histogram_stacks_right_on_wrong() -> None:
+    ax: Any = plots.confidence_histogram([0.99, 0.98, 0.97, 0.52], [True, False, True, True])
+    wrong, right = ax.containers
+    assert [bar.get_height() for bar in wrong][-1] == 1
+    assert (right[-1].get_y(), right[-1].get_height()) == (1, 2)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["wrong (1)", "right (3)"]
+
+
+def test_the_answer_is_the_bar_of_another_colour() -> None:
+    values = np.full(10, 0.05)
+    values[7] = 0.55
+    left, right = plots.picture_and_answer(np.zeros((30, 40, 3)), values, title="a seven").axes
+    bars: list[Any] = list(right.patches)
+    assert [bar.get_height() for bar in bars] == values.tolist()
+    assert [i for i, bar in enumerate(bars) if bar.get_facecolor() != bars[0].get_facecolor()] == [7]
+    assert left.images[0].get_array().shape == (30, 40, 3)  # type: ignore[union-attr]
+
+
+def test_latencies_are_medians_and_tails() -> None:
+    table = pd.DataFrame({"p50": [0.25, 40.0], "p99": [0.5, 80.0]}, index=["LiteRT", "Keras"])
+    ax: Any = plots.latencies(table)
+    assert ax.get_xscale() == "log"
+    _, medians, tails = ax.collections
+    np.testing.assert_array_equal(medians.get_offsets(), [[0.25, 0], [40, 1]])
+    np.testing.assert_array_equal(tails.get_offsets(), [[0.5, 0], [80, 1]])
+    assert texts(ax) == ["0.25 ms", "40 ms"]
+
+
+# --- the data set -----------------------------------------------------------------------------------------
+
+
+def test_class_balance_is_in_per_cent_of_each_part() -> None:
+    counts = pd.DataFrame({"training": [30, 10], "validation": [1, 1], "test": [0, 4]})
+    ax = plots.class_balance(counts, title="balance")
+    assert [[bar.get_height() for bar in bars] for bars in ax.containers] == [[75, 25], [50, 50], [0, 100]]
+    assert ax.get_title() == "balance"
+
+
+def test_rows_of_images_stand_by_their_digit_though_one_is_short() -> None:
+    rows = [np.full((count, 28, 28), value) for count, value in ((2, 200), (3, 100), (0, 0))]
+    ax = plots.image_rows(rows)
+    sheet = np.asarray(ax.images[0].get_array())
+    assert sheet.shape == (3 * 29 - 1, 3 * 29 - 1)
+    assert (sheet[:28, 29 : 29 + 28] == 200).all()
+    assert (sheet[29 : 29 + 28, 58:] == 100).all()
+    assert (sheet[:28, 58:] == sheet[28, 0]).all()  # empty
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "1", "2"]
+
+
+def test_means_stand_above_their_deviations() -> None:
+    figure = plots.class_means(np.full((10, 28, 28), 7.0), np.full((10, 28, 28), 3.0), title="means")
+    shown = [float(np.asarray(ax.images[0].get_array()).mean()) for ax in figure.axes[:20]]
+    assert shown == [7] * 10 + [3] * 10
+    figure.canvas.draw()
+
+
+def test_pixels_that_are_never_used_are_crossed_out() -> None:
+    used = np.full((28, 28), 0.5)
+    used[0, 3] = used[27, 27] = 0
+    levels = np.zeros(256, int)
+    levels[0], levels[255] = 75, 25
+    figure = plots.pixel_use(levels, used, title="use")
+    left, right = figure.axes[:2]
+    heights = [bar.get_height() for bar in left.patches]  # type: ignore[attr-defined]
+    assert (heights[0], heights[-1], len(heights)) == (75, 25, 32)
+    assert np.asarray(right.lines[0].get_xydata()).tolist() == [[3, 0], [27, 27]]
+
+
+def test_boxes_are_drawn_on_the_axes_given_and_nan_is_left_out() -> None:
+    _, ax = plt.subplots()
+    assert plots.by_digit([1.0, 3, 4, np.nan, 5], [0, 0, 0, 0, 1], name="width", ax=ax) is ax
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1"]
+    horizontal = [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 2 and np.ptp(line.get_ydata()) == 0]  # type: ignore[arg-type, index]
+    assert {3, 5, 3.5} <= set(horizontal)  # the medians of both, and of all
+    assert ax.get_ylabel() == "width"
+
+
+def test_neighbour_distances_are_shares_of_each_part() -> None:
+    ax = plots.neighbour_distances({"training": np.array([1.0, 2.0]), "test": np.array([4.0])})
+    assert np.asarray(ax.lines[0].get_ydata()).tolist() == [0, 0.5, 1]
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["training, 2 images", "test, 1 images"]
+
+
+def test_a_pair_is_drawn_with_its_signed_difference() -> None:
+    first, second = np.full((2, 28, 28), 10, np.uint8), np.full((2, 28, 28), 250, np.uint8)
+    figure = plots.pairs(first, second, ["a", "b"], names=("test", "training"), title="pairs")
+    assert (np.asarray(figure.axes[4].images[0].get_array()) == -240).all()
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["a", "b"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 2, 4)] == ["test", "training", "difference"]
+    plots.pairs(first, first, ["a", "b"], names=("test", "training"), title="no difference").canvas.draw()
+
+
+def test_the_names_on_a_map_lie_by_their_digits_and_not_on_each_other() -> None:
+    points = np.array([[0.0, 0], [0, 0], [0, 0.01], [100, 100], [100, 100], [100, 100]])
+    ax = plots.digit_map(points, np.array([3, 3, 4, 9, 9, 9]))
+    at = {text.get_text(): np.array(text.get_position()) for text in ax.texts}
+    assert set(at) == {"3", "4", "9"}
+    np.testing.assert_allclose(at["9"], [100, 100])
+    assert 4.9 <= np.linalg.norm(at["3"] - at["4"]) < 5.1
+    assert len(ax.collections) == 3
+
+
+# --- robustness and explanations ---
+
+
+def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
+    index = pd.Index(["clean", "dotted_line", "inverted"], name="change")
+    shares = {"accuracy": [0.99, 0.8, 0.5], "low": [0.98, 0.75, 0.4], "high": [1.0, 0.85, 0.6]}
+    table = pd.DataFrame({"group": ["clean", "MNIST-C", "ours"], "n": 100, **shares}, index=index)
+    found = Robustness(table, 0.8, (0.7, 0.9), "dotted_line", np.zeros((3, 8, 28, 28), np.uint8))
+    figure = plots.robustness(found, title="what is left")
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["clean", "dotted line", "inverted"]
+    bars = sorted((bar for group in right.containers for bar in getattr(group, "patches", [])), key=lambda bar: bar.get_y())
+    assert [bar.get_width() for bar in bars] == shares["accuracy"]
+    heights = [bar.get_y() + bar.get_height() / 2 for bar in bars]
+    assert heights == pytest.approx([0, 1, 2])
+    assert right.get_ylim() == (2.5, -0.5)  # the first on top, as the samples are
+    assert {"99.0%", "80.0%", "50.0%"} <= {text.get_text() for text in right.texts}
+    assert right.get_legend_handles_labels()[1] == ["clean", "MNIST-C", "ours"]
+
+
+def test_explanations_are_a_row_each() -> None:
+    blank = np.zeros((28, 28), np.uint8)
+    parts = {"image": blank, "evidence": blank.astype(np.float32), "neighbours": np.stack([blank, blank])}
+    labels = np.array([9, 4])
+    flip = Explanation(**parts, answer=9, other=4, neighbour_labels=labels, changed=blank, changed_answer=4, change=0.5)  # type: ignore[arg-type]
+    none = Explanation(**parts, answer=3, other=5, neighbour_labels=labels, changed=blank, changed_answer=3, change=np.inf)  # type: ignore[arg-type]
+    figure = plots.explanations([flip, none], title="why")
+    captions = [ax.get_title() for ax in figure.axes]
+    assert captions[:6] == ["4, answered 9", "for 9 / 4", "like this 9", "like this 4", "change of 0.50", "flips to 4"]
+    assert captions[6] == "5, answered 3"
+    assert captions[10:] == ["no flip found", ""]

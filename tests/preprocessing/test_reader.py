@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.preprocessing.decode import MAX_BYTES, ImageError
+from mnist_utils.preprocessing.reader import read
+
+
+def seven(size: tuple[int, int] = (200, 160), ink: Any = "black", paper: Any = "white", mode: str = "RGB") -> Image.Image:
+    image = Image.new(mode, size, paper)
+    ImageDraw.Draw(image).line([(50, 40), (110, 40), (80, 120)], fill=ink, width=12, joint="curve")
+    return image
+
+
+def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+EXPECTED = read(packed(seven())).image
+
+
+def close(image: np.ndarray, tolerance: float = 12) -> bool:
+    return bool(np.abs(image.astype(float) - EXPECTED).mean() < tolerance)
+
+
+def test_the_strokes_arrive_white_on_black_in_the_box_centred_by_mass() -> None:
+    assert EXPECTED.dtype == np.uint8
+    assert EXPECTED.max() == 255
+    rows, columns = np.flatnonzero(EXPECTED.any(axis=1)), np.flatnonzero(EXPECTED.any(axis=0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    weights = EXPECTED / EXPECTED.sum()
+    assert abs(weights.sum(axis=1) @ np.arange(28) - 14) <= 0.51
+    assert EXPECTED[rows[0] + 1, columns[0] + 1 : columns[0] + 12].min() > 200  # the bar of the seven
+    assert EXPECTED[rows[-1] - 2, columns[0]] == 0  # nothing at its lower left
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "inverted"),
+    [
+        ("white on black", packed(seven(ink="white", paper="black")), False),
+        ("blue on yellow", packed(seven(ink=(20, 20, 160), paper=(250, 240, 150))), True),
+        ("jpeg", packed(seven(), "JPEG", quality=60), True),
+        ("grey", packed(seven().convert("L")), True),
+        ("palette", packed(seven().convert("P")), True),
+        ("1 bit", packed(seven().convert("1")), True),
+        ("cmyk", packed(seven().convert("CMYK"), "JPEG"), True),
+        ("transparent", packed(seven(ink=(0, 0, 0, 255), paper=(0, 0, 0, 0), mode="RGBA")), True),
+        ("16 bit", packed(Image.fromarray(np.asarray(seven().convert("L"), np.uint16) * 257)), True),
+        ("webp", packed(seven(), "WEBP"), True),
+        ("bmp", packed(seven(), "BMP"), True),
+        ("tiff", packed(seven(), "TIFF"), True),
+        ("gif", packed(seven(), "GIF"), True),
+        ("off centre", packed(seven(size=(600, 400))), True),
+    ],
+)
+def test_reads_the_same_digit_from(name: str, content: bytes, inverted: bool) -> None:
+    reading = read(content)
+    assert close(reading.image), name
+    assert reading.inverted == inverted, name
+
+
+def test_exif_rotation_is_undone() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    assert close(read(packed(seven().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif.tobytes())).image)
+
+
+def test_polarity_can_be_forced() -> None:
+    assert close(read(packed(seven()), polarity="dark-on-light").image)
+    with pytest.raises(ImageError, match="no digit"):
+        read(packed(seven()), polarity="light-on-dark")
+
+
+def test_reports_where_the_digit_was() -> None:
+    left, top, right, bottom = read(packed(seven())).crop
+    assert (left, top, right, bottom) == pytest.approx((44 / 200, 34 / 160, 117 / 200, 126 / 160), abs=0.03)
+
+
+def test_a_speck_is_not_part_of_the_digit() -> None:
+    image = seven()
+    ImageDraw.Draw(image).rectangle((180, 140, 183, 143), fill="black")
+    assert close(read(packed(image)).image)
+
+
+def test_an_mnist_image_passes_through_and_so_does_its_negative() -> None:
+    for digit in load_dataset("digits").x_test[:20]:
+        stretched = np.round(digit * (255 / digit.max())).astype(np.uint8)
+        for picture, inverted in (stretched, False), (255 - stretched, True):
+            reading = read(packed(Image.fromarray(picture)))
+            np.testing.assert_array_equal(reading.image, stretched)
+            assert reading.inverted == inverted
+
+
+def test_reads_a_file(tmp_path: Path) -> None:
+    (tmp_path / "seven.png").write_bytes(packed(seven()))
+    np.testing.assert_array_equal(read(tmp_path / "seven.png").image, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a picture"),
+        (b"hello, I am a text", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (packed(seven(), "JPEG")[:900], "cannot be decoded"),
+        (packed(seven())[:200], "cannot be decoded"),
+        (packed(Image.new("L", (50, 50), 255)), "no digit"),
+        (packed(Image.new("L", (50, 50), 0)), "no digit"),
+        (packed(seven(), "PDF"), "not a picture"),
+    ],
+    ids=["empty", "text", "svg", "half a jpeg", "half a png", "white", "black", "pdf"],
+)
+def test_what_is_no_digit_is_an_error(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read(content)
+
+
+def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bombs = [packed(Image.new("1", size)) for size in ((20_000, 20_000), (8_000, 8_000))]
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
+    for bomb in bombs:
+        with pytest.raises(ImageError, match="too large: more than 50,000,000 pixels"):
+            read(bomb)
+
+
+def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "big.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    for picture in tmp_path / "big.png", bytes(MAX_BYTES + 1):
+        with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
+            read(picture)
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="cannot be opened: No such file"):
+        read(tmp_path / "nosuch.png")
+    with pytest.raises(ImageError, match="cannot be opened: a folder without a picture in it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"])
+def test_a_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
+    assert close(read(packed(seven(), exif=exif)).image)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    undone = ImageOps.exif_transpose(Image.open(io.BytesIO(packed(seven(), exif=exif.tobytes()))))
+    expected = read(packed(undone)).image
+    np.testing.assert_array_equal(read(packed(seven(), exif=exif.tobytes())).image, expected)
+
+
+def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other() -> None:
+    digit = load_dataset("digits").x_test[0]
+    framed = 255 - digit
+    framed[[0, -1]] = framed[:, [0, -1]] = 0
+    moved = np.roll(digit, 4, axis=1) if digit[:, -4:].max() == 0 else np.roll(digit, -4, axis=1)
+    for picture in framed, moved:
+        found = read(packed(Image.fromarray(picture))).image.astype(float)
+        assert np.abs(found - digit * (255 / digit.max())).mean() < 25
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
+    random = np.random.default_rng(0)
+    kind, top = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    noise = random.integers(0, top + 1, (200, 200)).astype(kind)
+    faint = random.integers(0, top // 3000 + 1, (200, 200)).astype(kind)
+    dot = np.full((200, 200), top, kind)
+    dot[90, 90] = 0
+    for picture in noise, faint, dot:
+        with pytest.raises(ImageError, match="no digit"):
+            read(packed(Image.fromarray(picture)))
+
+
+def test_a_device_without_an_end_is_not_read_to_it() -> None:
+    with pytest.raises(ImageError, match="too large"):
+        read(Path("/dev/zero"))
+
+
+def test_pillows_log_does_not_reach_stderr() -> None:
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 277: 122, 278: 8, 279: 64}  # 277: samples per pixel
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    code = """if True:
+        import contextlib, sys
+        from mnist_utils.preprocessing.reader import ImageError, read
+        with contextlib.suppress(ImageError):
+            read(sys.stdin.buffer.read())"""
+    done = subprocess.run([sys.executable, "-c", code], input=tiff, capture_output=True, check=True)
+    assert done.stderr == b""
+
+
+def test_two_colours_without_a_digit_are_refused_in_words() -> None:
+    halves = np.full((12, 46, 3), (180, 208, 41), np.uint8)
+    halves[:, 23:] = (122, 225, 146)
+    random = np.random.default_rng(0)
+    pictures: list[Any] = [halves]
+    for size in SIZES:
+        one, other = random.integers(0, 256, (2, 3))
+        pictures.append(np.where(random.random((*size, 1)) < 0.5, one, other))
+    for picture in pictures:
+        with contextlib.suppress(ImageError):
+            read(packed(Image.fromarray(picture.astype(np.uint8))))
+
+
+SIZES = [(rows, columns) for rows in (1, 2, 3, 12, 28) for columns in (1, 2, 5, 29, 78)]

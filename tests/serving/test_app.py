@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from mnist_utils.data.datasets import load_dataset
+from mnist_utils.preprocessing import reader
+from mnist_utils.runs import inference
+from mnist_utils.serving import app
+from mnist_utils.serving.server import _listen
+from tests.asking import BLACK_ON_WHITE, MODEL, WHITE_ON_BLACK, ask, failed, files, form, start
+from tests.preprocessing.test_reader import packed, seven
+
+# --- answers ---
+
+
+def test_the_answer_has_exactly_the_promised_keys_whatever_the_polarity(client: TestClient) -> None:
+    for picture in BLACK_ON_WHITE, WHITE_ON_BLACK:
+        response = client.post("/predict", files=files(picture))
+        assert response.status_code == 200
+        (prediction,) = response.json()["Predictions"]
+        share, confidence = prediction["Softmax probability"], prediction["Confidence"]
+        assert 0.8 < share <= 1
+        assert 0.8 < confidence < 1
+        answer = {"Label": 7, "Softmax probability": share, "Confidence": confidence}
+        assert response.json() == {"Predictions": [answer], "Success": True}
+
+
+def test_confidence_is_calibrated_and_the_softmax_is_the_networks(client: TestClient) -> None:
+    picture = packed(Image.fromarray(load_dataset("digits").x_test[3]))
+    (prediction,) = client.post("/predict", files=files(picture)).json()["Predictions"]
+    seen = reader.read(picture).image[None]
+    raw, sure = (load(MODEL)(seen).max() for load in (inference.load, inference.load_calibrated))
+    assert prediction["Softmax probability"] == pytest.approx(raw, abs=1e-4)
+    assert prediction["Confidence"] == pytest.approx(sure, abs=1.01e-4)
+    assert prediction["Confidence"] <= sure
+
+
+def test_several_pictures_are_answered_in_order(client: TestClient) -> None:
+    dataset = load_dataset("digits")
+    digits = [dataset.x_test[dataset.y_test == label][0] for label in (3, 0, 6)]
+    response = client.post("/predict", files=files(*(packed(Image.fromarray(digit)) for digit in digits)))
+    assert [prediction["Label"] for prediction in response.json()["Predictions"]] == [3, 0, 6]
+
+
+def test_the_first_frame_of_an_animated_gif_is_answered(client: TestClient) -> None:
+    frames = [seven().convert("L"), Image.new("L", (200, 160), 255)]
+    gif = packed(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert client.post("/predict", files=files(gif)).json()["Predictions"][0]["Label"] == 7
+
+
+def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
+    answer = client.post("/explain", files=files(BLACK_ON_WHITE)).json()
+    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted"}
+    seen = np.array(answer["Seen"])
+    assert (seen.shape, seen.max(), answer["Inverted"]) == ((28, 28), 255, True)
+    expected = inference.load_calibrated(MODEL)(seen[None])[0]
+    np.testing.assert_allclose(answer["Probabilities"], expected, atol=1e-4)
+    failed(client.post("/explain", files=files(BLACK_ON_WHITE, BLACK_ON_WHITE)), 400, "/explain takes one")
+
+
+@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
+def test_tensorflow_servings_address_gives_the_same_probabilities(client: TestClient, shape: tuple[int, ...]) -> None:
+    batch = load_dataset("digits").x_test[:3]
+    response = client.post("/v1/models/mnist:predict", json={"instances": batch.reshape(shape).tolist()})
+    assert response.status_code == 200
+    np.testing.assert_array_equal(
+        np.array(response.json()["predictions"], np.float32), inference.load_calibrated(MODEL)(batch)
+    )
+
+
+def test_health_version_and_description(client: TestClient) -> None:
+    assert client.get("/healthz").json() == client.get("/readyz").json() == {"Success": True}
+    facts = {"version": "0.1.0", "run": "reference", "network": "accurate", "trained on": "mnist"}
+    assert client.get("/version").json() == facts
+    assert client.get("/v1/models/mnist").json()["model_version_status"][0]["state"] == "AVAILABLE"
+    described = client.get("/openapi.json").json()
+    assert "Softmax probability" in json.dumps(described)
+    assert {"/predict", "/healthz", "/metrics", "/v1/models/mnist:predict"} <= described["paths"].keys()
+    failed(client.get("/docs"), 404, "there is no /docs")
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "unsafe" not in response.headers["content-security-policy"]
+    assert "http" not in response.text.replace("http-equiv", "")
+
+
+def test_metrics_count_what_was_asked_and_answered(client: TestClient) -> None:
+    client.post("/predict", files=files(BLACK_ON_WHITE, WHITE_ON_BLACK))
+    client.post("/predict", files=files(b"no picture"))
+    client.get("/whatever/a/stranger/thinks/up")
+    lines = client.get("/metrics").text.splitlines()
+    for line in (
+        'mnist_requests_total{method="POST",path="/predict",status="200"} 1.0',
+        'mnist_requests_total{method="POST",path="/predict",status="415"} 1.0',
+        'mnist_requests_total{method="GET",path="other",status="404"} 1.0',
+        'mnist_request_seconds_count{path="/predict"} 2.0',
+        'mnist_predictions_total{digit="7"} 2.0',
+        "mnist_confidence_count 2.0",
+    ):
+        assert line in lines
+
+
+# --- errors; after each, the next request is answered ---
+
+HUGE = BLACK_ON_WHITE[:16] + struct.pack(">II", 50_000, 50_000) + bytes.fromhex("0800000000")
+HUGE += struct.pack(">I", zlib.crc32(HUGE[12:])) + BLACK_ON_WHITE[33:]
+JPEG = packed(seven(), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "message"),
+    [
+        ({"content": b""}, 400, "the body is empty"),
+        ({"content": BLACK_ON_WHITE}, 415, "Content-Type: given none; allowed: multipart/form-data"),
+        ({"json": {"image": "x"}}, 415, "Content-Type: given application/json"),
+        ({"data": {"image": "photo.jpg"}}, 415, "Content-Type: given application/x-www-form-urlencoded"),
+        ({"files": files(BLACK_ON_WHITE, field="picture")}, 400, "'image' is missing; fields given: picture"),
+        ({"files": [("image", (None, "photo.jpg"))]}, 400, "holds a text, not a file; mind the @"),
+        ({"content": b"--x\r\ngarbage", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, ""),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
+        ({"files": files(b"hello, I am a text")}, 415, "not a picture: none of PNG, JPEG"),
+        ({"files": files(b"")}, 415, "not a picture"),
+        ({"files": files(b"<svg xmlns='http://www.w3.org/2000/svg'/>")}, 415, "not a picture"),
+        ({"files": files(JPEG[: len(JPEG) // 2])}, 400, "cannot be decoded"),
+        ({"files": files(packed(Image.new("L", (50, 50), 255)))}, 422, "no digit"),
+        ({"files": files(HUGE)}, 413, "too large: more than 50,000,000 pixels"),
+        ({"files": files(bytes(20_000_001))}, 413, "too large: more than 20,000,000 bytes"),
+        ({"files": files(*[BLACK_ON_WHITE] * 17)}, 413, "17 pictures; allowed: 16"),
+        ({"files": files(BLACK_ON_WHITE, b"text")}, 415, "picture 2 (2.png): not a picture"),
+        ({"content": b"x", "headers": {"content-length": "200000000"}}, 413, "a body of 200,000,000 bytes"),
+    ],
+    ids=itertools.count(),
+)
+def test_bad_requests(client: TestClient, request_: dict[str, Any], status: int, message: str) -> None:
+    if "headers" in request_ and "content-length" in request_["headers"]:
+        request_ = request_ | {"headers": {"content-type": "multipart/form-data; boundary=x"} | request_["headers"]}
+    failed(client.post("/predict", **request_), status, message)
+    assert client.post("/predict", files=files(BLACK_ON_WHITE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "wanted"),
+        (b"[1]", 400, "wanted"),
+        (b'{"instances": []}', 400, "wanted"),
+        (b'{"instances": [[1, 2], [3]]}', 400, "wanted"),
+        (b"[" * 100_000, 400, "wanted"),
+        (json.dumps({"instances": [[["1"] * 28] * 28]}).encode(), 400, "wanted"),
+        (json.dumps({"instances": [[[256] * 28] * 28]}).encode(), 400, "given 256 to 256; allowed: numbers from 0 to 255"),
+        (json.dumps({"instances": [[[float("nan")] * 28] * 28]}).encode(), 400, "allowed: numbers from 0 to 255"),
+        (json.dumps({"instances": [[[0] * 28] * 28] * 1001}).encode(), 413, "1,001 instances; allowed: 1,000"),
+    ],
+    ids=itertools.count(),
+)
+def test_bad_instances(client: TestClient, body: bytes, status: int, message: str) -> None:
+    failed(client.post("/v1/models/mnist:predict", content=body), status, message)
+
+
+def test_who_comes_while_all_places_are_taken_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    read = reader.read
+
+    def slow(picture: bytes) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return read(picture)
+
+    monkeypatch.setattr(app, "MAX_WAITING", 1)
+    monkeypatch.setattr("mnist_utils.serving.app.read", slow)
+    client = TestClient(app.create_app(MODEL))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(client.post, "/predict", files=files(BLACK_ON_WHITE))
+        assert begun.wait(20)
+        second = client.post("/predict", files=files(BLACK_ON_WHITE))
+        ready, healthy = client.get("/readyz"), client.get("/healthz")
+        go_on.set()
+        assert first.result().status_code == 200
+    failed(second, 503, "overloaded")
+    assert second.headers["retry-after"] == "1"
+    assert (ready.status_code, healthy.status_code) == (503, 200)
+    assert client.get("/readyz").status_code == 200
+
+
+# --- a real process ---
+
+
+def test_answers_are_sent_at_once() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:  # without it, each answer on a kept connection takes 40 ms more
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_whoever_goes_away_in_the_middle_or_speaks_no_http_disturbs_nobody(server: tuple[int, int]) -> None:
+    for words in form(BLACK_ON_WHITE)[:300], b"\x16\x03\x01 no HTTP\r\n\r\n":
+        with socket.create_connection(("127.0.0.1", server[0])) as connection:
+            connection.sendall(words)
+    assert ask(server[0], form(BLACK_ON_WHITE))[0] == 200
+
+
+def test_sigterm_answers_what_was_accepted_and_ends_with_0() -> None:
+    process, port = start()
+    request = form(BLACK_ON_WHITE)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request[:400])
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        time.sleep(0.3)
+        connection.sendall(request[400:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - begun < 3
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert process.returncode == 0
+    assert [json.loads(line)["status"] for line in err.splitlines()] == [200]
+
+
+def test_several_workers_count_together_and_end() -> None:
+    process, port = start("--workers", "2")
+    for _ in range(6):
+        assert ask(port, form(BLACK_ON_WHITE))[0] == 200
+    _, counts = ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b'mnist_predictions_total{digit="7"} 6.0' in counts
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert len([json.loads(line) for line in err.splitlines()]) == 7
+
+
+def test_a_port_in_use_is_one_line_and_status_1(server: tuple[int, int]) -> None:
+    command = [sys.executable, "-m", "mnist_utils.cli.main", "serve", "--port", str(server[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"mnist: cannot listen on http://127.0.0.1:{server[0]}: Address already in use; choose another --port or --host\n"
+    )

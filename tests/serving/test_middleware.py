@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from mnist_utils.serving import middleware
+from mnist_utils.serving.app import create_app
+from tests.asking import BLACK_ON_WHITE, MODEL, ask, failed, files, form, memory
+
+
+def test_each_request_is_a_line_of_json_on_stderr(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.get("/healthz")
+    client.get('/a"b%0A')
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert first.pop("milliseconds") >= 0
+    assert first == {"method": "GET", "path": "/healthz", "status": 200}
+    assert (second["path"], second["status"]) == ('/a"b\n', 404)
+
+
+def test_wrong_methods_and_addresses(client: TestClient) -> None:
+    response = client.get("/predict")
+    failed(response, 405, "GET does not go with /predict; allowed: POST")
+    assert response.headers["allow"] == "POST"
+    failed(client.post("/healthz"), 405, "allowed: GET")
+    failed(client.get("/nosuch"), 404, "there is no /nosuch")
+
+
+def test_an_error_of_ours_is_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_utils.serving.app.read", lambda _: 1 / 0)
+    client = TestClient(create_app(MODEL), raise_server_exceptions=False)
+    failed(client.post("/predict", files=files(BLACK_ON_WHITE)), 500, "an error in the server")
+
+
+def test_a_body_of_200_megabytes_is_refused_without_being_kept(server: tuple[int, int]) -> None:
+    port, pid = server
+    before, sent = memory(pid), 0
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        connection.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
+        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 - which of the chunks it is depends
+            for _ in range(200):
+                connection.sendall(chunk)
+                sent += len(chunk)
+        answer = connection.recv(65536)
+    assert sent < 80_000_000
+    assert b" 413 " in answer.splitlines()[0]
+    assert b"too large: a body of more than 64,000,000 bytes" in answer
+    assert memory(pid) - before < 30_000, "kB"
+    assert ask(port, form(BLACK_ON_WHITE))[0] == 200
+
+
+def test_an_announced_body_is_refused_before_it_is_sent(server: tuple[int, int]) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\nExpect: 100-continue\r\n"
+    status, answer = ask(server[0], head + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n")
+    assert status == 413
+    assert b"100 Continue" not in answer
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.2)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "http_version": "1.1"}
+    headers = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"100")]
+    asyncio.run(create_app(MODEL)({**scope, "headers": headers}, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["Success"] is False
+
+
+# --- slow headers ---
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Run an application that takes a second to answer, behind a limit of 0.2 seconds for a header: its port."""
+    monkeypatch.setattr(middleware, "HEADER_SECONDS", 0.2)
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await asyncio.sleep(1)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    http: Any = middleware.http_connection
+    server = uvicorn.Server(uvicorn.Config(app, http=http, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.parametrize("whole_ones_before", [0, 1])
+def test_a_header_that_drips_is_not_waited_for(impatient: int, whole_ones_before: int) -> None:
+    with socket.create_connection(("127.0.0.1", impatient), timeout=20) as connection:
+        for _ in range(whole_ones_before):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 204 ")
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=r"reset|pipe|closed"):  # noqa: PT012 - which of the bytes it is depends
+            for byte in chain(b"GET / HTTP/1.1\r\nSlow: ", repeat(0x78)):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+                assert time.monotonic() - begun < 10
+
+
+def test_a_connection_without_a_header_is_closed_and_one_that_awaits_its_answer_is_not(impatient: int) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", impatient), timeout=20) as silent,
+        socket.create_connection(("127.0.0.1", impatient), timeout=20) as waiting,
+    ):
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert silent.recv(65536) == b""
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 204 ")
+        time.sleep(0.6)  # idle between two requests: uvicorn's keep-alive timer, of 5 seconds, alone counts
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 204 ")

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_nothing_is_said_while_it_is_imported() -> None:
+    code = "from mnist_utils.training.backend import ops; ops.ones((2, 2)) @ ops.ones((2, 2))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

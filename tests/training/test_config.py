@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mnist_utils import ConfigError
+from mnist_utils.training.config import (
+    RECIPES,
+    TrainConfig,
+    allowed,
+    choose_precision,
+    defaults,
+    from_parameters,
+    make_config,
+)
+
+
+def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
+    config = make_config()
+    assert set(TrainConfig.model_fields) >= {
+        "dataset", "model", "epochs", "batch_size", "learning_rate", "conv_dropout", "dense_dropout",
+        "augment", "precision", "seed", "validation_fraction", "train_limit",
+    }  # fmt: skip
+    assert config.model == "fast"
+    assert config.dataset == "auto"
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_a_model_brings_its_recipe(model: str) -> None:
+    config = make_config(model=model).model_dump()
+    assert {name: config[name] for name in RECIPES[model]} == RECIPES[model]
+
+
+def test_the_earlier_systems_recipes() -> None:
+    a, b = make_config(model="branched"), make_config(model="simple")
+    assert (a.epochs, a.batch_size, a.conv_dropout, a.dense_dropout) == (10, 32, 0.25, 0.5)
+    assert (b.epochs, b.conv_dropout, b.dense_dropout) == (13, 0, 0)
+
+
+def test_what_is_given_beats_the_recipe_and_none_means_default() -> None:
+    config = make_config(model="branched", epochs="3", batch_size=None, conv_dropout=0)
+    assert (config.epochs, config.batch_size, config.conv_dropout) == (3, 32, 0)
+
+
+def test_digits_needs_more_passes() -> None:
+    assert make_config(dataset="digits").epochs == 10 * make_config(dataset="mnist").epochs
+    assert make_config(dataset="digits", epochs=2).epochs == 2
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        make_config().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": 0}, "epochs: given 0; allowed: a whole number from 1 to 10000"),
+        ({"epochs": "2.5"}, "epochs: given 2.5; allowed: a whole number from 1 to 10000"),
+        ({"epochs": True}, "epochs: given True; allowed: a whole number from 1 to 10000"),
+        ({"epochs": ""}, "epochs: given ''; allowed: a whole number from 1 to 10000"),
+        ({"batch_size": -1}, "batch_size: given -1; allowed: a whole number from 1 to 60000"),
+        ({"learning_rate": 0}, "learning_rate: given 0; allowed: a number above 0 to 1"),
+        ({"learning_rate": "nan"}, "learning_rate: given nan; allowed: a number above 0 to 1"),
+        ({"conv_dropout": 1.5}, "conv_dropout: given 1.5; allowed: a number from 0 below 1"),
+        ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
+        ({"model": "nosuch"}, "model: given nosuch; allowed: fast, accurate, simple, branched"),
+        ({"dataset": "nosuch"}, "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist"),
+        ({"augment": "flip"}, "augment: given flip; allowed: none, shift, affine, elastic, erase, contrast, polarity"),
+        ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
+        ({"schedule": "step"}, "schedule: given step; allowed: constant, one_cycle"),
+        ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
+        ({"validation_fraction": 0}, "validation_fraction: given 0; allowed: a number above 0 to 0.5"),
+        ({"train_limit": 5}, "train_limit: given 5; allowed: a whole number from 100"),
+        ({"patience": 0}, "patience: given 0; allowed: a whole number from 1"),
+    ],
+)
+def test_an_error_names_the_field_the_value_and_what_is_allowed(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_config(**given)
+    assert str(error.value) == message
+
+
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^epocs: no such hyper-parameter; there are dataset, .*epochs"):
+        make_config(epocs=3)
+
+
+def test_all_errors_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        make_config(epochs=0, seed=-1)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_words_for_help() -> None:
+    assert allowed("epochs") == "a whole number from 1 to 10000"
+    assert defaults("epochs") == "fast 1, accurate 20, simple 13, branched 10"
+    assert defaults("model") == "fast"
+    assert defaults("patience") == "off"
+    assert defaults("train_limit") == "all"
+
+
+def test_parameters_of_a_notebook_that_leave_the_choice_open() -> None:
+    given = TrainConfig(model="branched").model_dump() | {"epochs": -1, "conv_dropout": -1.0, "schedule": "", "other": 3}
+    found = from_parameters(given)
+    assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}
+    with pytest.raises(KeyError, match="seed"):
+        from_parameters({name: value for name, value in given.items() if name != "seed"})
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512f amx_bf16", "mixed_bfloat16"), ("avx2 fma", "float32")])
+def test_precision_follows_the_cpu(flags: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    assert choose_precision("auto") == expected
+    assert choose_precision("float32") == "float32"

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_utils import ConfigError
+from mnist_utils.data.datasets import Dataset
+from mnist_utils.training import checkpoint, fit
+from mnist_utils.training.backend import batches
+from mnist_utils.training.checkpoint import TrainingError
+from mnist_utils.training.config import TrainConfig, make_config
+from mnist_utils.training.fit import Trained, epoch_images, prepare, train
+
+BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return prepare(**BASE)[1]
+
+
+def quick(dataset: Dataset, folder: Path, **given: Any) -> Trained:
+    return train(make_config(**BASE | given), dataset, folder, progress=False)
+
+
+def weights(trained: Trained) -> bytes:
+    return b"".join(array.tobytes() for array in trained.model.get_weights())
+
+
+def numbers(trained: Trained) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in trained.history]
+
+
+@pytest.fixture(scope="module")
+def base(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return quick(digits, tmp_path_factory.mktemp("base"))
+
+
+def test_learns(digits: Dataset, tmp_path: Path) -> None:
+    trained = quick(digits, tmp_path, epochs=12)
+    assert trained.history[-1]["val_accuracy"] > 0.85
+    assert [row["epoch"] for row in trained.history] == list(range(1, 13))
+    assert set(trained.history[0]) == set(fit.HISTORY)
+    assert trained.model.compute_dtype == "float32"
+
+
+def test_the_same_seed_gives_the_same_weights(digits: Dataset, base: Trained, tmp_path: Path) -> None:
+    assert weights(quick(digits, tmp_path)) == weights(base)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "simple"),
+        ("epochs", 3),
+        ("batch_size", 40),
+        ("learning_rate", 0.001),
+        ("schedule", "constant"),
+        ("label_smoothing", 0.3),
+        ("augment", "erase"),
+        ("conv_dropout", 0.3),
+        ("dense_dropout", 0.3),
+        ("augment", "affine"),
+        ("precision", "mixed_bfloat16"),
+        ("seed", 1),
+    ],
+)
+def test_each_hyper_parameter_reaches_training(
+    name: str, value: Any, digits: Dataset, base: Trained, tmp_path: Path
+) -> None:
+    assert weights(quick(digits, tmp_path, **{name: value})) != weights(base)
+
+
+def test_the_data_hyper_parameters_reach_training() -> None:
+    config, dataset = prepare(dataset="digits", train_limit=300, validation_fraction=0.3)
+    assert (dataset.name, len(dataset.x_train), len(dataset.x_validation)) == ("digits", 300, 432)
+    assert config.train_limit == 300
+
+
+@pytest.mark.parametrize(("epochs", "batch_size", "steps"), [(2, 50, 8), (1, 64, 4), (3, 200, 3)])
+def test_the_optimiser_takes_the_steps_that_epochs_and_batch_size_say(
+    epochs: int, batch_size: int, steps: int, digits: Dataset, tmp_path: Path
+) -> None:
+    config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
+    train(config, digits, tmp_path, progress=False)
+    model = fit.compiled(config, len(digits.x_train))
+    checkpoint.restore_checkpoint(tmp_path / checkpoint.CHECKPOINT, model)
+    assert int(model.optimizer.iterations) == steps
+
+
+def test_schedule_rises_then_falls_to_zero(digits: Dataset) -> None:
+    config = make_config(**BASE | {"epochs": 25, "learning_rate": 0.01})  # 100 steps
+    rate = fit.compiled(config, len(digits.x_train)).optimizer._learning_rate
+    values = [float(rate(step)) for step in (0, 20, 60, 100)]
+    assert values == pytest.approx([0.0004, 0.01, 0.005, 0], abs=1e-6)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"epochs": 4},
+        {"epochs": 4, "conv_dropout": 0.2, "dense_dropout": 0.4, "augment": "affine", "schedule": "constant"},
+        {"epochs": 8, "patience": 1, "learning_rate": 0.05, "seed": 3},
+        {"epochs": 2, "model": "accurate"},
+    ],
+)
+def test_a_killed_training_ends_as_it_would_have(
+    given: dict[str, Any], digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        folder.mkdir()
+    undisturbed = quick(digits, folders[0], **given)
+    keep = checkpoint.save_checkpoint
+
+    def keep_then_die(*args: Any) -> None:
+        keep(*args)
+        raise Killed
+
+    monkeypatch.setattr(fit, "save_checkpoint", keep_then_die)
+    with pytest.raises(Killed):
+        quick(digits, folders[1], **given)
+    monkeypatch.undo()
+    resumed = quick(digits, folders[1], **given)
+    assert numbers(resumed) == numbers(undisturbed)
+    assert weights(resumed) == weights(undisturbed)
+
+
+def test_patience_stops_and_keeps_the_best(digits: Dataset, tmp_path: Path) -> None:
+    trained = quick(digits, tmp_path, epochs=60, patience=2, schedule="constant", learning_rate=0.01)
+    losses = [row["val_loss"] for row in trained.history]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 60
+    trained.model.compile(loss="sparse_categorical_crossentropy")
+    found = trained.model.evaluate(digits.x_validation[..., None], digits.y_validation, verbose=0)
+    assert found == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_patience_beyond_the_end_still_keeps_the_best(digits: Dataset, tmp_path: Path) -> None:
+    trained = quick(digits, tmp_path, epochs=6, patience=50, learning_rate=0.03, schedule="constant")
+    best = min(row["val_loss"] for row in trained.history)
+    trained.model.compile(loss="sparse_categorical_crossentropy")
+    assert trained.model.evaluate(digits.x_validation[..., None], digits.y_validation, verbose=0) == pytest.approx(
+        best, rel=1e-4
+    )
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = {"accuracy": [0.1], "loss": [float("nan")]}
+    monkeypatch.setattr("keras.Model.fit", lambda *_, **__: SimpleNamespace(history=history))
+    with pytest.raises(TrainingError, match=r"no longer a number in epoch 1.*learning_rate below 0.03"):
+        quick(digits, tmp_path)
+    assert not (tmp_path / checkpoint.CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "flipped"])
+def test_a_damaged_checkpoint_is_named(damage: str, digits: Dataset, tmp_path: Path) -> None:
+    quick(digits, tmp_path)
+    content = bytearray((tmp_path / checkpoint.CHECKPOINT).read_bytes())
+    content[len(content) // 2] ^= 255
+    broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
+    (tmp_path / checkpoint.CHECKPOINT).write_bytes(broken)
+    with pytest.raises(TrainingError, match=r"checkpoint.npz cannot be read .*Delete it"):
+        quick(digits, tmp_path)
+
+
+def test_bad_hyper_parameters_are_refused_before_data_are_looked_for() -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        prepare(dataset="mnist", epochs=0)
+
+
+def test_auto_becomes_the_data_set_that_was_found_with_its_defaults() -> None:
+    config, dataset = prepare(dataset="auto")
+    assert (config.dataset, dataset.name) == ("digits", "digits")
+    assert config.epochs == TrainConfig(dataset="digits").epochs
+
+
+def test_epoch_images_are_a_new_order_each_epoch(digits: Dataset) -> None:
+    config = make_config(**BASE | {"augment": "none"})
+    first, targets = epoch_images(digits.x_train, digits.y_train, config, 0)
+    again, _ = epoch_images(digits.x_train, digits.y_train, config, 0)
+    second, _ = epoch_images(digits.x_train, digits.y_train, config, 1)
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+    pairs = {(image.tobytes(), label) for image, label in zip(digits.x_train, digits.y_train, strict=True)}
+    assert {(image.tobytes(), label) for image, label in zip(first, targets.argmax(axis=1), strict=True)} == pairs
+
+
+def test_targets_are_what_keras_smooths_labels_to(digits: Dataset) -> None:
+    labels = np.arange(10, dtype=np.uint8)
+    np.testing.assert_array_equal(fit.targets(labels), np.eye(10))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 10).astype(np.float32)
+    smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=0.2)(np.eye(10), probabilities)
+    ours = keras.losses.CategoricalCrossentropy()(fit.targets(labels, 0.2), probabilities)
+    assert float(ours) == pytest.approx(float(smoothed), rel=1e-6)
+    _, targets = epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
+    assert set(np.unique(targets)) == {np.float32(0.02), np.float32(1 - np.float32(0.2)) + np.float32(0.02)}
+
+
+def test_the_validation_loss_is_of_labels_that_are_not_smoothed(digits: Dataset, tmp_path: Path) -> None:
+    trained = quick(digits, tmp_path, label_smoothing=0.3)
+    probabilities = trained.model.predict(digits.x_validation[..., None], verbose=0)
+    expected = -np.log(probabilities[np.arange(len(probabilities)), digits.y_validation]).mean()
+    assert trained.history[-1]["val_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_are_in_order_and_the_last_is_what_is_left() -> None:
+    x, y = np.arange(10, dtype=np.uint8), np.arange(10, dtype=np.float32) * 2
+    fed = list(batches(4, x, y).as_numpy_iterator())
+    assert [images.tolist() for images, _ in fed] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    np.testing.assert_array_equal(np.concatenate([doubled for _, doubled in fed]), y)
+
+
+def test_nothing_tunes_the_feeding(digits: Dataset) -> None:
+    # With it the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
+    assert batches(4, digits.x_train).options().autotune.enabled is False
