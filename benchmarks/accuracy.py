@@ -16,10 +16,10 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.evaluation.metrics import evaluate
+from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.experiments import grid, runner, store
-from mnist_utils.runs.record import alone
-from mnist_utils.runs.run import Run, predictions
+from mnist_utils.runs.record import run_lock
+from mnist_utils.runs.run import Run, read_predictions
 from mnist_utils.training import architectures
 
 
@@ -38,16 +38,16 @@ def main() -> None:
 
 def _measure(model: str, seeds: int, results: Path) -> str:
     machine = where()
-    points, _ = grid.points({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
+    points, _ = grid.make_trials({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
     config, dataset = points[0].config, load_dataset("mnist")
-    folder = store.new_folder(model, results)
-    with alone(folder, model), runner.local(1) as client:
-        store.begin(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
-        runner.run(client, points, folder)
-    found = store.read(folder, points)
+    folder = store.new_sweep_folder(model, results)
+    with run_lock(folder, model), runner.local_cluster(1) as client:
+        store.write_definition(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
+        runner.run_trials(client, points, folder)
+    found = store.read_trials(folder, points)
     made = [found[point.key] for point in points]
     _check(made)
-    parameters = architectures.build(model).count_params()
+    parameters = architectures.build_model(model).count_params()
     lines = [
         f"{machine} MNIST: {len(dataset.x_train):,} images trained on, {len(dataset.x_validation):,} for validation, "
         f"{len(dataset.x_test):,} for the test, which each run opens once.",
@@ -68,8 +68,8 @@ def _measure(model: str, seeds: int, results: Path) -> str:
         "The interval is Student's, over seeds: it speaks of other trainings, not of other test images.",
     ]
     for first in range(0, seeds - 4, 5):
-        together = np.mean([predictions(run)[0] for run in made[first : first + 5]], axis=0)
-        found = evaluate(together, dataset.y_test)
+        together = np.mean([read_predictions(run)[0] for run in made[first : first + 5]], axis=0)
+        found = compute_metrics(together, dataset.y_test)
         low, high = found.accuracy_interval
         lines.append(
             f"Seeds {first} to {first + 4} together, mean of their probabilities: {found.accuracy:.2%} "

@@ -18,8 +18,8 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.evaluation.robustness import Robustness, measure
-from mnist_utils.evaluation.statistics import holm
+from mnist_utils.evaluation.robustness import Robustness, measure_robustness
+from mnist_utils.evaluation.statistics import holm_correction
 from mnist_utils.training import fit
 from mnist_utils.training.config import Augment, make_config
 
@@ -42,7 +42,9 @@ def _measure(seeds: int, epochs: int, images: int) -> str:
     found = {kind: [_train(kind, seed, epochs, asked, digits) for seed in range(seeds)] for kind in KINDS}
     means = {kind: np.array([one.mean for one in trials]) for kind, trials in found.items()}
     steps = {kind: means[kind] - means[before] for before, kind in pairwise(KINDS)}
-    p_values = dict(zip(steps, holm([float(ttest_1samp(step, 0).pvalue) for step in steps.values()]), strict=True))
+    p_values = dict(
+        zip(steps, holm_correction([float(ttest_1samp(step, 0).pvalue) for step in steps.values()]), strict=True)
+    )
     lines = [
         f"{machine} `fast`, {epochs} epochs on MNIST ({len(dataset.x_train):,} images), asked about "
         f"{len(asked.x_validation):,} validation images and their corruptions; means over {seeds} seeds. A step is the "
@@ -67,7 +69,7 @@ def _train(kind: str, seed: int, epochs: int, dataset: Dataset, digits: Dataset)
     with tempfile.TemporaryDirectory() as folder:
         model = fit.train(config, dataset, Path(folder), progress=False).model
     x, y = dataset.x_validation, dataset.y_validation
-    found = measure(lambda images: fit.probabilities(model, images), x, y, others=(digits,), seed=seed)
+    found = measure_robustness(lambda images: fit.predict_probabilities(model, images), x, y, others=(digits,), seed=seed)
     print(f"{kind}, seed {seed}: clean {found.table['accuracy'].iloc[0]:.2%}, MNIST-C {found.mean:.2%}", flush=True)
     return found
 

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from mnist_utils.preprocessing.decode import ErrorKind, ImageError
-from mnist_utils.preprocessing.reader import Reading, read
+from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
 from tests.bad_pictures import mutated, seeds
 
 STATUS: dict[str, int] = {"read": 200, "cannot be decoded": 400, "too large": 413, "not a picture": 415, "no digit": 422}
@@ -133,7 +133,7 @@ def _read_chunk(task: tuple[int, int, int]) -> tuple[list[Seen], list[str], int,
 def outcome_of(content: bytes) -> tuple[str, str]:
     """Read a picture; "read", the kind of its `ImageError`, or "fault" with what is wrong."""
     try:
-        reading: Reading = read(content)
+        reading: PreprocessedImage = preprocess(content)
     except ImageError as error:
         kind: ErrorKind = error.kind
         return kind, "" if str(error).startswith(kind) else f"an ImageError of no kind: {error}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils.training.backend import batches
-from mnist_utils.training.fit import compiled, epoch_images, prepare
+from mnist_utils.training.fit import compile_model, epoch_images, prepare_training
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
 
 def _measure(epochs: int) -> str:
     machine = where()
-    config, dataset = prepare(dataset="mnist")
-    model = compiled(config, len(dataset.x_train))
+    config, dataset = prepare_training(dataset="mnist")
+    model = compile_model(config, len(dataset.x_train))
     x, y = epoch_images(dataset.x_train, dataset.y_train, config, 0)
     x, size = x[..., None], config.batch_size
     ways = {

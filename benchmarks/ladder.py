@@ -102,7 +102,7 @@ def _train(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[float, float]:
     keras.utils.set_random_seed(seed)
     config = make_config(model="fast", dataset="mnist", seed=seed, **given)
     network = _builder(recipe)()
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(architectures, "build", return_value=network):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(architectures, "build_model", return_value=network):
         history = fit.train(config, dataset, Path(folder), progress=False).history
     return history[-1]["val_accuracy"], sum(row["seconds"] for row in history)
 

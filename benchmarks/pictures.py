@@ -16,9 +16,9 @@ from PIL import Image
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation.statistics import wilson_interval
 from mnist_utils.preprocessing.decode import ImageError
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import model_path, results_dir
+from mnist_utils.runs.run import find_model, results_dir
 from tests.pictures import KINDS
 
 SEED = 0
@@ -34,8 +34,8 @@ def main() -> None:
         "--failures", type=Path, help="write the wrongly answered ones, as the network saw them, a row a kind"
     )
     options = parser.parse_args()
-    path = model_path(options.model, results_dir())
-    predict = inference.load(path)
+    path = find_model(options.model, results_dir())
+    predict = inference.load_model(path)
     dataset = load_dataset("mnist")
     x, y = (dataset.x_test, dataset.y_test) if options.test else (dataset.x_validation, dataset.y_validation)
     chosen = np.random.default_rng(SEED).permutation(len(x))[: options.n]
@@ -64,7 +64,7 @@ def _one_kind(
     right, failures = [], []
     for digit, label in zip(digits, labels, strict=True):
         try:
-            seen = read(KINDS[kind](digit, random)).image
+            seen = preprocess(KINDS[kind](digit, random)).image
         except ImageError:
             seen, answer = np.full((28, 28), 128, np.uint8), -1
         else:

@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnist_utils.runs.environment import cpu_name, versions
+from mnist_utils.runs.environment import cpu_name, package_versions
 from mnist_utils.training.config import choose_precision
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -16,7 +16,7 @@ END = "<!-- its end -->\n"
 
 def where() -> str:
     """Say when, on what and with what a table was measured."""
-    used = versions()
+    used = package_versions()
     packages = ", ".join(
         f"{name} {used[name]}" for name in ("python", "tensorflow", "tensorflow-cpu", "keras") if name in used
     )

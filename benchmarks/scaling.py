@@ -90,11 +90,11 @@ def _inner(threads: int, images: list[int], batches: list[int]) -> list[tuple[in
     from mnist_utils.training import fit
     from mnist_utils.training.backend import batches as feed
 
-    base, dataset = fit.prepare(dataset="mnist")
+    base, dataset = fit.prepare_training(dataset="mnist")
 
     def seconds(n: int, batch: int) -> float:
         config = base.model_copy(update={"batch_size": batch})
-        model = fit.compiled(config, n)
+        model = fit.compile_model(config, n)
         x, y = fit.epoch_images(dataset.x_train[:n], dataset.y_train[:n], config, 0)
         few = min(n, batch * 12) - 1  # the last batch is not full: TensorFlow compiles that apart
         model.fit(feed(batch, x[:few, ..., None], y[:few]), shuffle=False, verbose=0)

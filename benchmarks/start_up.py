@@ -92,7 +92,7 @@ def _inner() -> dict[str, float]:
 
     spent["importing Keras and TensorFlow"] = clock() - start
     start = clock()
-    config, dataset = fit.prepare(dataset="mnist")
+    config, dataset = fit.prepare_training(dataset="mnist")
     spent["the data set: read, checked, split"] = clock() - start
 
     steps: list[float] = []
@@ -108,17 +108,17 @@ def _inner() -> dict[str, float]:
         return show_steps(show_and_note, *args)
 
     fit._show_steps = noted
-    timed(fit, "compiled", "building network and optimiser")
+    timed(fit, "compile_model", "building network and optimiser")
     timed(fit, "_validation", "validation; TensorFlow compiles")
     keras_model = fit.keras.Model
     timed(keras_model, "export", "LiteRT export")
     timed(keras_model, "save", "Keras file")
-    timed(fit, "probabilities", "predicting (of which some in the validation)")
-    timed(metrics, "evaluate", "metrics")
-    timed(record, "draw", "drawing figures")
+    timed(fit, "predict_probabilities", "predicting (of which some in the validation)")
+    timed(metrics, "compute_metrics", "metrics")
+    timed(record, "draw_figures", "drawing figures")
     with tempfile.TemporaryDirectory() as folder:
         start = clock()
-        record.record(config, dataset, "run", Path(folder), progress=False)
+        record.record_run(config, dataset, "run", Path(folder), progress=False)
         recorded = clock() - start
     spent["predicting"] = (
         spent.pop("predicting (of which some in the validation)") - spent["validation; TensorFlow compiles"]

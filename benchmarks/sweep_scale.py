@@ -22,8 +22,8 @@ from distributed import Client
 from benchmarks.results import arguments, publish, where
 from mnist_utils.experiments import grid, runner, store
 from mnist_utils.experiments.runner import Outcome
-from mnist_utils.runs.record import record
-from mnist_utils.training.fit import prepare
+from mnist_utils.runs.record import record_run
+from mnist_utils.training.fit import prepare_training
 
 # Enough that training is most of a point, as it is in a sweep that anybody waits for.
 GIVEN = {"dataset": "mnist", "model": "fast", "precision": "float32"}
@@ -81,20 +81,24 @@ def _measure(points: int, repeats: int, tiny: int) -> str:
 
 def _throughput(points: int, repeats: int) -> list[list[tuple[float, float, float]]]:
     """Time sweeps with one and with two workers in turns, each as `_sweep` does."""
-    with tempfile.TemporaryDirectory() as folder, runner.local(1, threads=1) as one, runner.local(2, threads=1) as two:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        runner.local_cluster(1, threads=1) as one,
+        runner.local_cluster(2, threads=1) as two,
+    ):
         for client in one, two:
-            warm, _ = grid.points(GIVEN | {"train_limit": 200, "seed": "0:4"})
-            runner.run(client, warm, Path(tempfile.mkdtemp(dir=folder)), progress=False)
+            warm, _ = grid.make_trials(GIVEN | {"train_limit": 200, "seed": "0:4"})
+            runner.run_trials(client, warm, Path(tempfile.mkdtemp(dir=folder)), progress=False)
         return [[_sweep(client, points, tempfile.mkdtemp(dir=folder)) for client in (one, two)] for _ in range(repeats)]
 
 
 def _sweep(client: Client, points: int, folder: str) -> tuple[float, float, float]:
     """Time a sweep: its seconds, those of training alone in a point, and the processor's for a point."""
-    measured, _ = grid.points(GIVEN | {"seed": f"0:{points}"})
+    measured, _ = grid.make_trials(GIVEN | {"seed": f"0:{points}"})
     start, busy = time.perf_counter(), _busy()
-    runner.run(client, measured, Path(folder), progress=False)
+    runner.run_trials(client, measured, Path(folder), progress=False)
     seconds, busy = time.perf_counter() - start, _busy() - busy
-    found = store.whole(store.read(Path(folder), measured))
+    found = store.trained_runs(store.read_trials(Path(folder), measured))
     assert len(found) == points
     print(f"{points} points, {len(client.ncores())} workers: {seconds:.1f} s", flush=True)
     return seconds, float(np.mean([run.metrics["seconds"]["training"] for run in found])), busy / points
@@ -109,22 +113,22 @@ def _busy() -> float:
 def _overhead(repeats: int = 5) -> tuple[list[float], list[float]]:
     """Time the same training in this process and as a point, in turns; the first of each warms up."""
     bare, point = [], []
-    with tempfile.TemporaryDirectory() as folder, runner.local(1) as client:
+    with tempfile.TemporaryDirectory() as folder, runner.local_cluster(1) as client:
         for seed in range(repeats + 1):
             start = time.perf_counter()
-            config, dataset = prepare(**GIVEN | {"seed": seed})
-            record(config, dataset, f"bare-{seed}", Path(folder), progress=False)
+            config, dataset = prepare_training(**GIVEN | {"seed": seed})
+            record_run(config, dataset, f"bare-{seed}", Path(folder), progress=False)
             bare.append(time.perf_counter() - start)
-            one, _ = grid.points(GIVEN | {"seed": seed})
+            one, _ = grid.make_trials(GIVEN | {"seed": seed})
             start = time.perf_counter()
-            runner.run(client, one, Path(folder), progress=False)
+            runner.run_trials(client, one, Path(folder), progress=False)
             point.append(time.perf_counter() - start)
             print(f"bare {bare[-1]:.1f} s, point {point[-1]:.1f} s", flush=True)
     return bare[1:], point[1:]
 
 
 def nothing(*_: Any) -> Outcome:
-    """Stand in for `experiments.runner.compute`: an archive as large as a run's, and no training."""
+    """Stand in for `experiments.runner.compute_trial`: an archive as large as a run's, and no training."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "metrics.json").write_text('{"validation": {"accuracy": 0.5}, "test": {}, "seconds": {"training": 0}}')
         Path(folder, "config.json").write_text('{"config": {}, "dataset": {"name": "digits", "sha256": ""}}')
@@ -134,12 +138,16 @@ def nothing(*_: Any) -> Outcome:
 
 def _tiny(n: int) -> tuple[float, float, float]:
     """Send many points through the scheduler; return the seconds, and the client's memory (MB) early and in the end."""
-    points, _ = grid.points({"dataset": "digits", "seed": f"0:{n}"})
+    points, _ = grid.make_trials({"dataset": "digits", "seed": f"0:{n}"})
     memory = []
-    with tempfile.TemporaryDirectory() as folder, runner.local(1) as client, patch.object(runner, "compute", nothing):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        runner.local_cluster(1) as client,
+        patch.object(runner, "compute_trial", nothing),
+    ):
         start = time.perf_counter()
-        for i, (point, outcome, _) in enumerate(runner.compute_all(client, points), start=1):
-            store.keep(Path(folder), point.key, outcome.packed, outcome.error)
+        for i, (point, outcome, _) in enumerate(runner.compute_trials(client, points), start=1):
+            store.store_trial(Path(folder), point.key, outcome.packed, outcome.error)
             if i in (100, n):
                 memory.append(psutil.Process().memory_info().rss / 1e6)
                 print(f"{i} points: {memory[-1]:.0f} MB", flush=True)

@@ -41,7 +41,7 @@ def main() -> None:
 
 def _measure(turns: int, b_images: int) -> str:
     machine = where()
-    config, dataset = fit.prepare(dataset="mnist")
+    config, dataset = fit.prepare_training(dataset="mnist")
     n = len(dataset.x_train)
     a, b = _Plain("branched", dataset, batch_size=32), _Plain("simple", dataset, batch_size=128)
     a.seconds(32 * 3 - 1), b.seconds(128 * 3 - 1)  # the last batch is not full: TensorFlow compiles that apart
@@ -73,7 +73,7 @@ class _Plain:
 
     def __init__(self, name: str, dataset: Dataset, *, batch_size: int) -> None:
         dropouts = {"conv_dropout": 0.25, "dense_dropout": 0.5} if name == "branched" else {}
-        self._model = architectures.build(name, **dropouts)
+        self._model = architectures.build_model(name, **dropouts)
         # jit_compile is Keras's default where it can be; it would make both several times slower still.
         self._model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
         self._x, self._y = dataset.x_train[..., None].astype("float32"), dataset.y_train
@@ -104,7 +104,7 @@ def _command() -> float:
 
 
 def _size(name: str, epochs: int, batch_size: int) -> str:
-    return f"{architectures.build(name).count_params():,} parameters, epochs {epochs}, batch_size {batch_size}"
+    return f"{architectures.build_model(name).count_params():,} parameters, epochs {epochs}, batch_size {batch_size}"
 
 
 def _spread(seconds: list[float]) -> str:

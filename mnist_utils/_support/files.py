@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write(path: Path, save: Callable[[Path], object]) -> None:
+def write_atomic(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write a file, then put it at `path`, over what may be there, in one step.
 
     Parameters
@@ -32,6 +32,6 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
-    write(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomic(path, lambda beside: beside.write_text(text, encoding="utf-8"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def held() -> Iterator[Callable[[], None]]:
+def defer_interrupt() -> Iterator[Callable[[], None]]:
     """Hold back Ctrl-C until the block calls what it is given, or ends.
 
     In another thread than the main one, to which Ctrl-C goes, nothing is held.
@@ -21,17 +21,17 @@ def held() -> Iterator[Callable[[], None]]:
     """
     came: list[int] = []
 
-    def let_through() -> None:
+    def check_interrupt() -> None:
         if came:
             came.clear()
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield let_through
+        yield check_interrupt
         return
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        yield let_through
+        yield check_interrupt
     finally:
         signal.signal(signal.SIGINT, before)
-    let_through()
+    check_interrupt()

@@ -16,15 +16,15 @@ _HINT = "If this stands still since you came back to the page: it goes on. mnist
 _SECONDS = 0.5  # between two changes in a notebook: each is a message to the browser
 
 
-class Show(Protocol):
-    """What `shown` gives: tells how far it is, and keeps a line."""
+class ShowProgress(Protocol):
+    """What `progress_display` gives: tells how far it is, and keeps a line."""
 
     def __call__(self, done: float, now: str = "", *, line: str = "") -> None:
         """Show that `done` of all epochs are over, with the words `now`; `line` stays for good."""
 
 
 @contextmanager
-def shown(epochs: int, done: int = 0, *, enabled: bool = True) -> Iterator[Show]:
+def progress_display(epochs: int, done: int = 0, *, enabled: bool = True) -> Iterator[ShowProgress]:
     """Show a progress until the end of the block.
 
     In a terminal: a bar on stderr, which goes when it is over; the lines stay. In a notebook: one output, made of the lines
@@ -46,7 +46,7 @@ def shown(epochs: int, done: int = 0, *, enabled: bool = True) -> Iterator[Show]
 
 
 @contextmanager
-def _in_terminal(console: Console, epochs: int, done: int) -> Iterator[Show]:
+def _in_terminal(console: Console, epochs: int, done: int) -> Iterator[ShowProgress]:
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=epochs, completed=done)
@@ -60,12 +60,12 @@ def _in_terminal(console: Console, epochs: int, done: int) -> Iterator[Show]:
 
 
 @contextmanager
-def _in_notebook(epochs: int) -> Iterator[Show]:
+def _in_notebook(epochs: int) -> Iterator[ShowProgress]:
     # Rich would draw its bar with a widget, of which a saved notebook keeps the word "Output()".
     from IPython.display import DisplayHandle
 
     handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
-    handle.display(_text(""), raw=True)
+    handle.display(_text_bundle(""), raw=True)
     lines: list[str] = []
     last = 0.0
 
@@ -76,13 +76,13 @@ def _in_notebook(epochs: int) -> Iterator[Show]:
             last = time.monotonic()
             full = round(_BAR * done / epochs)
             bar = [] if line and done >= epochs else [f"{'█' * full}{'░' * (_BAR - full)}  {now}".rstrip(), _HINT]
-            handle.update(_text("\n".join(lines + bar)), raw=True)
+            handle.update(_text_bundle("\n".join(lines + bar)), raw=True)
 
     try:
         yield show
     finally:
-        handle.update(_text("\n".join(lines)), raw=True)
+        handle.update(_text_bundle("\n".join(lines)), raw=True)
 
 
-def _text(text: str) -> dict[str, Any]:
+def _text_bundle(text: str) -> dict[str, Any]:
     return {"text/plain": text}

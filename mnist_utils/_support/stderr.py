@@ -17,7 +17,7 @@ _NOISE = re.compile(rb"oneDNN custom operations are on|before absl::InitializeLo
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Leave the noise out of what is written to stderr in this block.
 
     Where the processor has the newer vector instructions, TensorFlow tells of oneDNN while it is loaded, twice, and heeds
@@ -72,7 +72,7 @@ class _Finder:
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            with quiet():
+            with quiet_stderr():
                 execute(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]

@@ -33,12 +33,12 @@ _PANELS = {
 
 def train_options() -> list[inspect.Parameter]:
     """Make an option of every field of `TrainConfig`, so that none is stated twice."""
-    from mnist_utils.training.config import TrainConfig, allowed, defaults
+    from mnist_utils.training.config import TrainConfig, allowed_values, default_text
 
     options, panel = [], ""
     for name, field in TrainConfig.model_fields.items():
         panel = _PANELS.get(name, panel)
-        help_text = f"{field.description} [dim]({allowed(name)}) [default: {defaults(name)}][/dim]"
+        help_text = f"{field.description} [dim]({allowed_values(name)}) [default: {default_text(name)}][/dim]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
             help=help_text.replace("[default", r"\[default"),

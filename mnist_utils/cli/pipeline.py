@@ -12,10 +12,10 @@ from mnist_utils.cli.console import fail, print_result, show_table
 from mnist_utils.cli.options import DataDirOption, ResultsOption
 
 if TYPE_CHECKING:
-    from mnist_utils.pipeline.execute import Done
+    from mnist_utils.pipeline.execute import StepResult
 
 
-def run(
+def run_command(
     parameter: Annotated[
         list[Any] | None,
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="parameter of the notebooks that have it; repeatable"),
@@ -43,11 +43,11 @@ def run(
     from rich.console import Console
 
     from mnist_utils.pipeline import execute, parameters
-    from mnist_utils.runs.record import new_name
+    from mnist_utils.runs.record import new_run_name
     from mnist_utils.runs.run import results_dir
     from mnist_utils.training.config import make_config
 
-    given = parameters.read_parameters(parameters_file) if parameters_file else {}
+    given = parameters.read_parameters_file(parameters_file) if parameters_file else {}
     given |= dict(parameter or [])
     for name, value in ("data_dir", data_dir and str(data_dir.absolute())), ("dataset", dataset):
         given |= {name: value} if value is not None else {}
@@ -56,15 +56,15 @@ def run(
             raise ConfigError(f"{name}: is no parameter here; give it as --{name}")
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with console.status("reading the notebooks"):
-        steps = parameters.settle(parameters.choose(only), given, profile=profile)
+        steps = parameters.resolve_parameters(parameters.select_notebooks(only), given, profile=profile)
     folder = results_dir(results)
     if run is None:
-        model = next((step.given.get("model") for step in steps if step.name == parameters.TRAINS), None)
-        run = new_name(make_config(model=model or None), folder)
+        model = next((step.given.get("model") for step in steps if step.name == parameters.TRAINING_NOTEBOOK), None)
+        run = new_run_name(make_config(model=model or None), folder)
     console.print(f"{len(steps)} notebook{'' if len(steps) == 1 else 's'} into {folder / run}")
     try:
-        done = execute.run(steps, run, folder, console)
-        page = write_report(folder / run)
+        done = execute.run_notebooks(steps, run, folder, console)
+        page = write_run_report(folder / run)
     except parameters.NotebookError as error:
         fail(f"{error}\nTo go on from there, give the same command with --run {run}.", error.status)
     except KeyboardInterrupt:
@@ -72,18 +72,18 @@ def run(
     _print_pipeline(done, folder / run, page)
 
 
-def write_report(folder: Path) -> Path:
+def write_run_report(folder: Path) -> Path:
     """Write a run's report, and return its path."""
     from mnist_utils.pipeline import report
 
-    return report.write(folder)
+    return report.write_report(folder)
 
 
-def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
+def _print_pipeline(done: list[StepResult], folder: Path, page: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mnist_utils.runs.run import is_whole, read
+    from mnist_utils.runs.run import is_complete, read_run
 
     table = Table(box=SIMPLE_HEAD)
     table.add_column("notebook", no_wrap=True)
@@ -91,8 +91,8 @@ def _print_pipeline(done: list[Done], folder: Path, page: Path) -> None:
     for notebook in done:
         table.add_row(notebook.name, f"{notebook.seconds:.1f}{' (before)' if notebook.before else ''}")
     show_table(table)
-    if is_whole(folder):
-        print_result(read(folder, folder.parent))
+    if is_complete(folder):
+        print_result(read_run(folder, folder.parent))
     else:
         print(f"{'run':19}  {folder}, in which no network was trained")
     print(f"{'report':19}  {page}")

@@ -17,10 +17,10 @@ from mnist_utils.cli.options import JsonOption, ModelOption, ResultsOption
 
 if TYPE_CHECKING:
     from mnist_utils.preprocessing.decode import Polarity
-    from mnist_utils.preprocessing.reader import Reading
+    from mnist_utils.preprocessing.reader import PreprocessedImage
 
 
-def predict(
+def predict_command(
     images: Annotated[
         list[str] | None,
         typer.Argument(help="pictures of one digit each: files, folders, patterns, - for standard input (or set IMG_PATH)"),
@@ -33,19 +33,19 @@ def predict(
 ) -> None:
     """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
     from mnist_utils.runs import inference
-    from mnist_utils.runs.run import model_path, results_dir, run_of
+    from mnist_utils.runs.run import find_model, results_dir, run_of_model
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
     images = images or [name for name in [os.environ.get("IMG_PATH")] if name]
     if not images:
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
-    path = model_path(model, results_dir(results))
-    network, temperature = inference.load(path), inference.temperature_of(path)
-    run = run_of(path)
+    path = find_model(model, results_dir(results))
+    network, temperature = inference.load_model(path), inference.temperature_of(path)
+    run = run_of_model(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     answers = [
-        _answer(picture, network, temperature, polarity, drawn)  # type: ignore[arg-type]
+        _predict_picture(picture, network, temperature, polarity, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -53,7 +53,7 @@ def predict(
         print(json.dumps(answers))
     else:
         trained = f", trained on {run.config['dataset']['name']}" if run else ", of no run: its confidence is not calibrated"
-        _print_answers(answers, f"{path}{trained}")
+        _print_predictions(answers, f"{path}{trained}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(1)
 
@@ -75,19 +75,21 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _answer(name: str, network: Any, temperature: float, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
+def _predict_picture(
+    name: str, network: Any, temperature: float, polarity: Polarity, drawn: set[Path] | None
+) -> dict[str, Any]:
     from mnist_utils.preprocessing.decode import ImageError
     from mnist_utils.runs import inference
 
     picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        answer = inference.answer(picture, network, temperature=temperature, polarity=polarity)
+        answer = inference.predict_picture(picture, network, temperature=temperature, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
     reading = answer.reading
     if drawn is not None:
-        _explain(name, reading, drawn)
-    top = [[digit, inference.as_confidence(probability)] for digit, probability in answer.top()]
+        _save_steps(name, reading, drawn)
+    top = [[digit, inference.round_down(probability)] for digit, probability in answer.top()]
     return {
         "path": name,
         "label": top[0][0],
@@ -103,20 +105,20 @@ def _answer(name: str, network: Any, temperature: float, polarity: Polarity, dra
     }
 
 
-def _explain(name: str, reading: Reading, drawn: set[Path]) -> None:
+def _save_steps(name: str, reading: PreprocessedImage, drawn: set[Path]) -> None:
     from matplotlib.figure import Figure
 
-    from mnist_utils.plots import reading_steps
+    from mnist_utils.plots import preprocessing_steps
 
     stem = Path(name).stem if name != "-" else "stdin"
     path = next(path for n in itertools.count(1) if (path := Path(f"{stem}{f'-{n}' * (n > 1)}{_STEPS}")) not in drawn)
     drawn.add(path)  # another picture of this command may have the same name
     title = f"{name}, read as {'dark on light' if reading.inverted else 'light on dark'}"
-    reading_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
+    preprocessing_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_answers(answers: list[dict[str, Any]], network: str) -> None:
+def _print_predictions(answers: list[dict[str, Any]], network: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`mnist evaluate`, `runs`, `compare` and `show`: recorded runs."""
+"""`mnist evaluate`, `runs`, `compare_command` and `show_command`: recorded runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import typer
 
 from mnist_utils.cli.console import format_epochs, format_share, show_table
 from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
-from mnist_utils.cli.pipeline import write_report
+from mnist_utils.cli.pipeline import write_run_report
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.robustness import Robustness
     from mnist_utils.runs.run import Run
 
 
-def evaluate(
+def evaluate_command(
     run: Annotated[str, typer.Argument(help="a run's name or folder")],
     robustness: Annotated[
         bool, typer.Option("--robustness", help="change the test images in twenty ways, and ask the network again")
@@ -35,18 +35,18 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from mnist_utils.runs import evaluate as runs_evaluate
     from mnist_utils.runs import run as runs_run
+    from mnist_utils.runs.evaluate import summarize_run
 
-    found = runs_run.read(run, runs_run.results_dir(results))
+    found = runs_run.read_run(run, runs_run.results_dir(results))
     if robustness:
         _evaluate_robustness(found, data_dir, as_json)
         return
-    rows = asdict(runs_evaluate.summary(found))
+    rows = asdict(summarize_run(found))
     if as_json:
         print(json.dumps({"run": found.name} | rows))
         return
-    print(f"{runs_run.describe(found)}; {rows['n']:,} test images, 95 % intervals over them")
+    print(f"{runs_run.describe_run(found)}; {rows['n']:,} test images, 95 % intervals over them")
     for name, words in _WORDS.items():
         low, high = rows[f"{name}_interval"]
         print(f"{words:34}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
@@ -61,18 +61,18 @@ _WORDS = {
 
 
 def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
-    from mnist_utils._support.progress import shown
-    from mnist_utils.runs import evaluate as runs_evaluate
+    from mnist_utils._support.progress import progress_display
+    from mnist_utils.runs.evaluate import evaluate_robustness, robustness_json, write_robustness
 
-    with shown(1) as show:
-        found = runs_evaluate.robustness(
+    with progress_display(1) as show:
+        found = evaluate_robustness(
             run, data_dir=data_dir, done=lambda step, steps: show(step / steps, f"{step} of {steps} kinds of images")
         )
     if as_json:
-        print(json.dumps({"run": run.name} | runs_evaluate.as_json(found)))
+        print(json.dumps({"run": run.name} | robustness_json(found)))
     else:
         _print_robustness(run, found)
-    for path in (*runs_evaluate.write_robustness(run, found), write_report(run.path)):
+    for path in (*write_robustness(run, found), write_run_report(run.path)):
         print(f"written: {path}", file=sys.stderr)
 
 
@@ -93,7 +93,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
         name = row["change"].replace("_", " ")
         table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
     low, high = found.mean_interval
-    print(runs_run.describe(run))
+    print(runs_run.describe_run(run))
     show_table(table)
     print(
         f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
@@ -102,7 +102,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     print("intervals: over test images; (noise): a difference could not be shown (McNemar's test, 5 %, Holm's correction)")
 
 
-def list_runs(results: ResultsOption = None, as_json: JsonOption = False) -> None:
+def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> None:
     """List all runs, for each data set the best validation accuracy first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -113,7 +113,7 @@ def list_runs(results: ResultsOption = None, as_json: JsonOption = False) -> Non
     folder = runs_run.results_dir(results)
     found = runs_run.list_runs(folder)
     if as_json:
-        print(json.dumps([_row(run) for run in found]))
+        print(json.dumps([_as_json(run) for run in found]))
         return
     if not found:
         print(f"no runs in {folder} yet; make one with: mnist train")
@@ -141,13 +141,13 @@ def list_runs(results: ResultsOption = None, as_json: JsonOption = False) -> Non
             print(f"{run.name} is incomplete: {run.incomplete}{how_far}")
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _as_json(run: Run) -> dict[str, Any]:
     row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
     accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if run.metrics}
     return row | {"config": run.config["config"], "accuracy": accuracies, "epochs_done": run.epochs_done}
 
 
-def compare(
+def compare_command(
     a: Annotated[str, typer.Argument(help="a run's name or folder")],
     b: Annotated[str, typer.Argument(help="another, tested on the same images")],
     results: ResultsOption = None,
@@ -156,12 +156,12 @@ def compare(
     """Say whether run B is really better than run A on the same test images."""
     from dataclasses import asdict
 
-    from mnist_utils.runs import compare as runs_compare
     from mnist_utils.runs import run as runs_run
+    from mnist_utils.runs.compare import compare_runs
 
     folder = runs_run.results_dir(results)
-    run_a, run_b = runs_run.read(a, folder), runs_run.read(b, folder)
-    found = runs_compare.compare(run_a, run_b)
+    run_a, run_b = runs_run.read_run(a, folder), runs_run.read_run(b, folder)
+    found = compare_runs(run_a, run_b)
     if as_json:
         print(json.dumps({"a": run_a.name, "b": run_b.name} | asdict(found)))
         return
@@ -178,12 +178,12 @@ def compare(
         print(f"Verdict: {'B' if found.difference > 0 else 'A'} is better (5 % level; one comparison, one seed each).")
 
 
-def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: ResultsOption = None) -> None:
+def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: ResultsOption = None) -> None:
     """Open a run's figures in windows, where there is a display."""
     from mnist_utils.runs import run as runs_run
-    from mnist_utils.runs.record import draw
+    from mnist_utils.runs.record import draw_figures
 
-    found = runs_run.read(run, runs_run.results_dir(results))
+    found = runs_run.read_run(run, runs_run.results_dir(results))
     runs_run.check_trained(found, "figures yet")
     if found.config["dataset"]["note"]:
         print(f"note: {found.config['dataset']['note']}")
@@ -198,7 +198,7 @@ def show(run: Annotated[str, typer.Argument(help="a run's name or folder")], res
         figures = {}
     else:
         reason = f"matplotlib's backend {plt.get_backend()} has none"
-        figures = draw(found, new_figure=plt.figure)
+        figures = draw_figures(found, new_figure=plt.figure)
     shown = figures and all(figure.canvas.required_interactive_framework for figure in figures.values())
     if not shown:
         print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))

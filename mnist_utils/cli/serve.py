@@ -1,4 +1,4 @@
-"""`mnist serve`, `export` and `doctor`."""
+"""`mnist serve`, `export_command` and `doctor_command`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-def doctor(
+def doctor_command(
     things: Annotated[
         list[str] | None,
         typer.Argument(
@@ -38,10 +38,10 @@ def doctor(
         raise ConfigError(f"doctor: given {', '.join(unknown)}; allowed: {', '.join(checks.CHECKS)}")
     findings = []
     for name in things or checks.CHECKS:
-        findings.append(finding := checks.examine(name, results_dir(results), data_dir))
+        findings.append(finding := checks.run_check(name, results_dir(results), data_dir))
         if not as_json:
             print(
-                f"{finding.state:8} {name:11} {finding.what}" + f"\n{'':20} -> {finding.mend}" * bool(finding.mend),
+                f"{finding.state:8} {name:11} {finding.what}" + f"\n{'':20} -> {finding.fix}" * bool(finding.fix),
                 flush=True,
             )
     if as_json:
@@ -50,7 +50,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def serve(
+def serve_command(
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
@@ -58,13 +58,13 @@ def serve(
     results: ResultsOption = None,
 ) -> None:
     """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""
-    from mnist_utils.runs.run import model_path, results_dir
+    from mnist_utils.runs.run import find_model, results_dir
     from mnist_utils.serving import server
 
-    server.serve(model_path(model, results_dir(results)), host, port, workers)
+    server.run_server(find_model(model, results_dir(results)), host, port, workers)
 
 
-def export(
+def export_command(
     run: Annotated[str, typer.Argument(help="a run's name or folder")],
     kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert")] = "saved_model",
     output: Annotated[Path, typer.Option(help="folder of all exported networks")] = Path("exported"),
@@ -73,9 +73,9 @@ def export(
     results: ResultsOption = None,
 ) -> None:
     """Write a run's network for TF-Serving, Triton or KServe, and compare its answers with Keras's."""
-    from mnist_utils.runs.export import TOLERANCE, export
-    from mnist_utils.runs.run import read, results_dir
+    from mnist_utils.runs.export import TOLERANCE, export_model
+    from mnist_utils.runs.run import read_run, results_dir
 
-    found = read(run, results_dir(results))
-    folder, difference = export(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
+    found = read_run(run, results_dir(results))
+    folder, difference = export_model(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
     print(f"{folder}: answers as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")

@@ -13,11 +13,11 @@ from mnist_utils.cli.console import fail, show_table
 from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
 
 if TYPE_CHECKING:
-    from mnist_utils.experiments.grid import Point
+    from mnist_utils.experiments.grid import Trial
     from mnist_utils.runs.run import Run
 
 
-def sweep(
+def sweep_command(
     parameter: Annotated[
         list[Any] | None,
         typer.Option(
@@ -56,10 +56,10 @@ def sweep(
 
     from mnist_utils.experiments import grid, runner, store
     from mnist_utils.pipeline import parameters
-    from mnist_utils.runs.record import alone
+    from mnist_utils.runs.record import run_lock
     from mnist_utils.runs.run import results_dir
 
-    given = parameters.read_parameters(parameters_file, as_text=True) if parameters_file else {}
+    given = parameters.read_parameters_file(parameters_file, as_text=True) if parameters_file else {}
     varied: dict[str, str] = {}
     for one, values in parameter or []:
         if one in varied:
@@ -70,32 +70,32 @@ def sweep(
         raise ConfigError(f"workers: given {workers} beside a scheduler, which has its own; allowed: one of the two options")
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
-    points, note = grid.points(given, random=random, data_dir=data_dir)
-    folder = store.new_folder(name or grid.name_of(points), results_dir(results))
+    points, note = grid.make_trials(given, random=random, data_dir=data_dir)
+    folder = store.new_sweep_folder(name or grid.sweep_name(points), results_dir(results))
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     if note:
         console.print(f"note: {note}", style="yellow")
 
     def so_far() -> str:
-        return f"{len(points) - len(store.left(folder, points))} of {len(points)} points are done"
+        return f"{len(points) - len(store.pending_trials(folder, points))} of {len(points)} points are done"
 
     try:
-        with alone(folder, folder.name, kind="sweep", option="name"):
-            store.begin(folder, given, random, points)
-            left = len(store.left(folder, points))
+        with run_lock(folder, folder.name, kind="sweep", option="name"):
+            store.write_definition(folder, given, random, points)
+            left = len(store.pending_trials(folder, points))
             console.print(f"{len(points)} point{'s' * (len(points) > 1)}, {left} of them to be done, into {folder}")
             if left:
                 with console.status("starting the workers"):
                     stack = contextlib.ExitStack()
                     client = stack.enter_context(
-                        runner.remote(scheduler) if scheduler else runner.local(min(workers or 1, left))
+                        runner.connect_cluster(scheduler) if scheduler else runner.local_cluster(min(workers or 1, left))
                     )
                 with stack:
                     if scheduler and not runner.has_workers(client):
                         console.print(f"waiting for workers; start some: dask worker {scheduler} --nthreads 1")
                     where = None if scheduler else data_dir and data_dir.absolute()
-                    runner.run(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
-            found = store.read(folder, points)
+                    runner.run_trials(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
+            found = store.read_trials(folder, points)
             table = store.write_table(folder, points, found)
             page = _sweep_report(folder, points, found)
     except KeyboardInterrupt:
@@ -110,40 +110,49 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _sweep_report(folder: Path, points: list[Point], found: dict[str, Run]) -> Path:
+def _sweep_report(folder: Path, points: list[Trial], found: dict[str, Run]) -> Path:
     from mnist_utils.experiments import report
 
-    return report.write(folder, points, found)
+    return report.write_sweep_report(folder, points, found)
 
 
-def _print_sweep(folder: Path, points: list[Point], found: dict[str, Run], page: Path) -> None:
+def _print_sweep(folder: Path, points: list[Trial], found: dict[str, Run], page: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mnist_utils.experiments import results as experiments_results
     from mnist_utils.experiments import store
+    from mnist_utils.experiments.results import (
+        best_setting,
+        describe_setting,
+        format_interval,
+        formatted_settings,
+        ranked_count,
+        settings_table,
+        trial_parameters,
+        trials_table,
+    )
 
-    if done := store.whole(found):
-        trials = experiments_results.table(done)
-        settings, chosen = experiments_results.settings(trials), experiments_results.choose(done, trials)
+    if done := store.trained_runs(found):
+        trials = trials_table(done)
+        settings, chosen = settings_table(trials), best_setting(done, trials)
         table = Table(box=SIMPLE_HEAD)
-        words = experiments_results.in_words(settings)
+        words = formatted_settings(settings)
         for column in words.columns:
-            numbers = column not in experiments_results.parameters(trials)
+            numbers = column not in trial_parameters(trials)
             table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
         for row in words.head(_MOST_SETTINGS).itertuples(index=False):
             table.add_row(*(str(value) for value in row))
         show_table(table)
         if len(settings) > _MOST_SETTINGS:
             print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
-        ranked = experiments_results.ranked(settings)
+        ranked = ranked_count(settings)
         luck = "by validation" + (f"; first of {ranked}, so flattered by luck" if ranked > 1 else "")
         luck += f"; {len(settings) - ranked} with fewer seeds not ranked" if ranked < len(settings) else ""
-        print(f"{'chosen':19}  {experiments_results.words(chosen.setting)} ({luck})")
+        print(f"{'chosen':19}  {describe_setting(chosen.setting)} ({luck})")
         seeds = f"{len(chosen.runs)} seed{'s' if len(chosen.runs) > 1 else ''}"
-        print(f"{'its test accuracy':19}  {experiments_results.share(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
+        print(f"{'its test accuracy':19}  {format_interval(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
     for point in points:
-        if (run := found.get(point.key)) and not store.is_done(run):
+        if (run := found.get(point.key)) and not store.is_trained(run):
             print(f"{'failed':19}  {point.key}: {run.incomplete}")
     print(f"{'table':19}  {folder / 'table.csv'}")
     print(f"{'report':19}  {page}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     pass
 
 
-def data(
+def data_command(
     dataset: Annotated[
         str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if it can be had, else digits")
     ] = "auto",
@@ -45,7 +45,7 @@ def data(
             print(f"{name:10}  {value:,} images" if isinstance(value, int) else f"{name:10}  {value}")
 
 
-def train(
+def train_command(
     *,
     run: str | None,
     results: Path | None,
@@ -60,29 +60,29 @@ def train(
     """
     from rich.console import Console
 
-    from mnist_utils.runs.record import new_folder, new_name, record
-    from mnist_utils.runs.run import is_whole, results_dir
+    from mnist_utils.runs.record import new_run_folder, new_run_name, record_run
+    from mnist_utils.runs.run import is_complete, results_dir
     from mnist_utils.training.config import make_config
 
     given = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
     folder = results_dir(results)
-    name = new_name(given, folder) if run is None else new_folder(run, folder).name
+    name = new_run_name(given, folder) if run is None else new_run_folder(run, folder).name
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data"):
-            from mnist_utils.training.fit import prepare
+            from mnist_utils.training.fit import prepare_training
 
-            settled, dataset = prepare(data_dir=data_dir, **hyper_parameters)
+            settled, dataset = prepare_training(data_dir=data_dir, **hyper_parameters)
         if dataset.note:
             console.print(f"note: {dataset.note}", style="yellow")
-        already = is_whole(folder / name)
+        already = is_complete(folder / name)
         if not already:
             console.print(
                 f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, "
                 f"{format_epochs(settled.epochs)} of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
             )
         with _no_notebooks(folder / name):
-            made = record(settled, dataset, name, folder, progress=not quiet)
+            made = record_run(settled, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
         begun = (folder / name / "config.json").exists()
         fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
@@ -100,11 +100,11 @@ def train(
 
 def _no_notebooks(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep `mnist run` out of a run's folder, or be kept out by it."""
-    from mnist_utils.runs.record import alone
+    from mnist_utils.runs.record import run_lock
     from mnist_utils.runs.run import NOTEBOOKS
 
     place = folder / NOTEBOOKS
-    return alone(place, folder.name) if place.is_dir() else contextlib.nullcontext()
+    return run_lock(place, folder.name) if place.is_dir() else contextlib.nullcontext()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -50,7 +50,7 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     if kind == "none":
         return x
     if kind == "shift":
-        return _shift(x, random)
+        return _random_shift(x, random)
     toned = kind in ("contrast", "polarity")
     changed = np.empty_like(x)
     for start in range(0, len(x), _AT_ONCE):
@@ -74,7 +74,7 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     return changed
 
 
-def _shift(x: Images, random: np.random.Generator) -> Images:
+def _random_shift(x: Images, random: np.random.Generator) -> Images:
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (_SIDE, _SIDE), axis=(1, 2))
     rows, columns = random.integers(0, 3, (2, len(x)))

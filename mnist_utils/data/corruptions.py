@@ -113,7 +113,7 @@ def _rotate(x: Floats, random: np.random.Generator) -> Floats:
     return _warp(x, [[[cos, sign * sin], [-sign * sin, cos]] for sign in _signs(len(x), random)])
 
 
-def _scale(x: Floats, _: np.random.Generator) -> Floats:
+def _zoom(x: Floats, _: np.random.Generator) -> Floats:
     return _warp(x, [[[0.7, 0], [0, 0.7]]] * len(x))
 
 
@@ -247,7 +247,7 @@ MNIST_C: dict[str, Corruption] = {
     "glass_blur": _glass_blur,
     "motion_blur": _motion_blur,
     "shear": _shear,
-    "scale": _scale,
+    "scale": _zoom,
     "rotate": _rotate,
     "brightness": _brightness,
     "translate": _translate,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.idx import DataError
 from mnist_utils.data.sources import SOURCES, DataNotFoundError, find_arrays, given_folder
-from mnist_utils.preprocessing.center import place
+from mnist_utils.preprocessing.center import center_digit
 
 # Which images are validation does not depend on a run's seed: runs stay comparable image by image.
 _SPLIT_SEED = 0
@@ -127,7 +127,7 @@ def _digits() -> tuple[tuple[Images, Labels, Images, Labels], str]:
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images = np.stack([place(image / 16) for image in bunch.images])
+    images = np.stack([center_digit(image / 16) for image in bunch.images])
     x, x_test, y, y_test = train_test_split(
         images, bunch.target.astype(np.uint8), test_size=0.2, stratify=bunch.target, random_state=_SPLIT_SEED
     )

@@ -19,7 +19,7 @@ DIGITS = range(10)
 _FINER = 4  # strokes are measured on an image with so many times as many rows and columns
 
 
-def parts(dataset: Dataset) -> dict[str, tuple[Images, Labels]]:
+def dataset_parts(dataset: Dataset) -> dict[str, tuple[Images, Labels]]:
     """Return images and labels of the three disjoint parts by name: training, validation, test."""
     return {
         "training": (dataset.x_train, dataset.y_train),
@@ -28,7 +28,7 @@ def parts(dataset: Dataset) -> dict[str, tuple[Images, Labels]]:
     }
 
 
-def files(dataset: Dataset) -> pd.DataFrame:
+def published_files(dataset: Dataset) -> pd.DataFrame:
     """Return the published files of `dataset`: items and the checksum that each was compared with; none for ``digits``."""
     rows = []
     for part in SOURCES[dataset.name].parts if dataset.name in SOURCES else ():
@@ -42,7 +42,7 @@ def files(dataset: Dataset) -> pd.DataFrame:
 
 def class_counts(dataset: Dataset) -> pd.DataFrame:
     """Count the images of each digit (rows 0 to 9) in each part (columns)."""
-    counts = {name: np.bincount(labels, minlength=10) for name, (_, labels) in parts(dataset).items()}
+    counts = {name: np.bincount(labels, minlength=10) for name, (_, labels) in dataset_parts(dataset).items()}
     return pd.DataFrame(counts, index=pd.Index(DIGITS, name="digit"))
 
 
@@ -79,10 +79,10 @@ def class_mean_and_std(images: Images, labels: Labels) -> tuple[Floats, Floats]:
 
 def grey_levels(images: Images) -> NDArray[np.intp]:
     """Count how many pixels have each of the 256 grey levels."""
-    return np.sum([np.bincount(some.ravel(), minlength=256) for some in _batches(images)], axis=0)
+    return np.sum([np.bincount(some.ravel(), minlength=256) for some in _in_batches(images)], axis=0)
 
 
-def _batches(images: Images) -> list[Images]:
+def _in_batches(images: Images) -> list[Images]:
     """Split `images` so that a batch of floats or integers eight times as large takes little memory."""
     return np.array_split(images, len(images) // 5000 + 1)
 
@@ -111,7 +111,7 @@ def pixel_statistics(images: Images) -> pd.Series:
     )
 
 
-def placement(images: Images) -> pd.DataFrame:
+def digit_placement(images: Images) -> pd.DataFrame:
     """Tell where each digit lies.
 
     Returns
@@ -137,7 +137,7 @@ def _extent(used: Any) -> Indices:
     return np.where(used.any(axis=1), last - used.argmax(axis=1), 0)
 
 
-def shift(images: Images, pixels: int) -> Images:
+def shift_images(images: Images, pixels: int) -> Images:
     """Move every image to the right by `pixels` (0 to 28); what leaves on the right is lost."""
     moved = np.zeros_like(images)
     moved[:, :, pixels:] = images[:, :, : 28 - pixels]
@@ -147,7 +147,7 @@ def shift(images: Images, pixels: int) -> Images:
 # --- strokes ----------------------------------------------------------------------------------------------
 
 
-def thickness(images: Images) -> Floats:
+def stroke_thickness(images: Images) -> Floats:
     """Measure the mean width of each digit's strokes.
 
     It is twice the mean distance from the strokes' centre line (skeleton) to the nearest paper, on an image enlarged four
@@ -162,10 +162,10 @@ def thickness(images: Images) -> Floats:
     Castro, Tan, Kainz, Konukoglu, Glocker (2019): Morpho-MNIST: Quantitative Assessment and Diagnostics for
     Representation Learning. Journal of Machine Learning Research 20(178).
     """
-    return np.array([_thickness(image) for image in images])
+    return np.array([_image_thickness(image) for image in images])
 
 
-def _thickness(image: Images) -> float:
+def _image_thickness(image: Images) -> float:
 
     larger = Image.fromarray(image).resize((28 * _FINER, 28 * _FINER), Image.Resampling.BICUBIC)
     ink = np.pad(np.asarray(larger) >= 128, 1)
@@ -176,7 +176,7 @@ def _thickness(image: Images) -> float:
     return 2 * float((ndimage.distance_transform_edt(ink)[skeletonize(ink)] - 0.25).mean()) / _FINER
 
 
-def slant(images: Images) -> Floats:
+def stroke_slant(images: Images) -> Floats:
     """Measure how far each digit leans: the angle of the shear that would set it upright.
 
     With the central second moments of the ink, the horizontal shift per row that removes the correlation of rows and
@@ -192,11 +192,11 @@ def slant(images: Images) -> Floats:
     LeCun, Bottou, Bengio, Haffner (1998): Gradient-based learning applied to document recognition. Proceedings of the
     IEEE 86(11), section III-A. Deslanting MNIST by them.
     """
-    return np.concatenate([_slant(some) for some in _batches(images)])
+    return np.concatenate([_image_slant(some) for some in _in_batches(images)])
 
 
-def _slant(images: Images) -> Floats:
-    place = placement(images)
+def _image_slant(images: Images) -> Floats:
+    place = digit_placement(images)
     x = np.arange(28) - place["column"].to_numpy()[:, None]
     y = np.arange(28) - place["row"].to_numpy()[:, None]
     ink = images.astype(np.float64)
@@ -206,7 +206,7 @@ def _slant(images: Images) -> Floats:
     return np.degrees(np.arctan(np.divide(-mu11, mu02, out=np.zeros_like(mu11), where=mu02 > 0)))
 
 
-def spread_out(values: Floats, labels: Labels, count: int) -> list[Indices]:
+def evenly_spaced_examples(values: Floats, labels: Labels, count: int) -> list[Indices]:
     """Pick `count` images of each digit at evenly spaced ranks of a measured value, from the lowest to the highest.
 
     Returns

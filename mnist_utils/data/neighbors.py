@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from mnist_utils._support.arrays import Floats, Images, Indices, Labels
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.data.exploration import DIGITS, parts
+from mnist_utils.data.exploration import DIGITS, dataset_parts
 
 
-def to_map(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) -> NDArray[np.float64]:
+def embed_2d(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) -> NDArray[np.float64]:
     """Place images in the plane so that similar ones lie close together.
 
     Parameters
@@ -52,7 +52,7 @@ def to_map(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) 
     raise ValueError(f"method: given {method!r}; allowed: pca, tsne")
 
 
-def neighbours_of_same_label(images: NDArray[Any], labels: NDArray[Any], k: int = 10, seed: int = 0) -> NDArray[np.float64]:
+def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10, seed: int = 0) -> NDArray[np.float64]:
     """Return for each image the share of its `k` nearest neighbours that bear its label.
 
     Near in the space of the first 50 principal components, where most of what pixels tell is kept.
@@ -94,7 +94,7 @@ def exact_duplicates(dataset: Dataset) -> pd.DataFrame:
     DataFrame with the columns first, second (parts), pairs, and ``labels differ``: those of them with two labels
     """
     seen: dict[bytes, list[tuple[str, int]]] = {}
-    for name, (images, labels) in parts(dataset).items():
+    for name, (images, labels) in dataset_parts(dataset).items():
         for image, label in zip(images, labels, strict=True):
             seen.setdefault(image.tobytes(), []).append((name, int(label)))
     found, conflicts = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
@@ -102,12 +102,12 @@ def exact_duplicates(dataset: Dataset) -> pd.DataFrame:
         for (first, label), (second, other) in combinations(copies, 2):
             found[first, second] += 1
             conflicts[first, second] += label != other
-    table = [(*pair, found[pair], conflicts[pair]) for pair in combinations_with_replacement(parts(dataset), 2)]
+    table = [(*pair, found[pair], conflicts[pair]) for pair in combinations_with_replacement(dataset_parts(dataset), 2)]
     return pd.DataFrame(table, columns=["first", "second", "pairs", "labels differ"])
 
 
 @_one_thread
-def nearest(queries: Images, references: Images, *, own: Indices | None = None) -> tuple[Floats, Indices]:
+def nearest_neighbors(queries: Images, references: Images, *, exclude: Indices | None = None) -> tuple[Floats, Indices]:
     """Find each query's nearest reference by Euclidean distance between pixels.
 
     The search is exact. Distances in a projection on 100 orthonormal directions (principal components) are never larger
@@ -116,7 +116,7 @@ def nearest(queries: Images, references: Images, *, own: Indices | None = None) 
     Parameters
     ----------
     queries, references : uint8 arrays, shapes (n, 28, 28) and (m, 28, 28)
-    own : integer array, shape (n,), optional
+    exclude : integer array, shape (n,), optional
         For queries taken from `references`, their positions there, else -1: an image is not its own neighbour.
 
     Returns
@@ -140,8 +140,8 @@ def nearest(queries: Images, references: Images, *, own: Indices | None = None) 
         bound *= -2
         bound += squares
         bound += np.einsum("ij,ij->i", here, here)[:, None]
-        if own is not None:
-            mine = own[start : start + _CHUNK]
+        if exclude is not None:
+            mine = exclude[start : start + _CHUNK]
             bound[np.flatnonzero(mine >= 0), mine[mine >= 0]] = np.inf
         likely = bound.argmin(axis=1)
         best = ((chunk - flat[likely]) ** 2).sum(axis=1)
@@ -192,7 +192,7 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
 
 
 @_one_thread
-def components_for(images: Images, share: float) -> int:
+def components_for_variance(images: Images, share: float) -> int:
     """Count the principal components that together hold at least `share` (0 to 1) of the pixels' variance."""
     ratios = PCA(svd_solver="covariance_eigh").fit(_pixels(images)).explained_variance_ratio_
     return int(np.searchsorted(np.cumsum(ratios), share)) + 1
@@ -213,7 +213,7 @@ def pca_map(images: Images) -> tuple[Floats, float]:
     return points, float(projection.explained_variance_ratio_.sum())
 
 
-def agreement(points: Floats, labels: Labels) -> float:
+def nearest_label_agreement(points: Floats, labels: Labels) -> float:
     """Return the share (0 to 1) of points, shape (n, 2), whose nearest other point bears the same label."""
     _, neighbour = KDTree(points).query(points, k=2)
     return float((labels[neighbour[:, 1]] == labels).mean())

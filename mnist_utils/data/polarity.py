@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.data.synthetic import encode
+from mnist_utils.data.synthetic import encode_png
 from mnist_utils.preprocessing.decode import ImageError
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.reader import preprocess
 
 
 @dataclass(frozen=True)
-class Readings:
+class PreprocessedImages:
     """Images after the reader.
 
     Attributes
@@ -31,7 +31,7 @@ class Readings:
     refused: NDArray[np.bool_]
 
 
-def through_reader(images: Images) -> Readings:
+def preprocess_images(images: Images) -> PreprocessedImages:
     """Pack each image as a PNG and let the reader find out its polarity, as `mnist predict` does.
 
     Parameters
@@ -39,10 +39,10 @@ def through_reader(images: Images) -> Readings:
     images : uint8 array, shape (n, 28, 28)
     """
     n = len(images)
-    found = Readings(np.zeros((n, 28, 28), np.uint8), np.zeros(n, bool), np.zeros(n, bool))
+    found = PreprocessedImages(np.zeros((n, 28, 28), np.uint8), np.zeros(n, bool), np.zeros(n, bool))
     for i, image in enumerate(images):
         try:
-            reading = read(encode(image))
+            reading = preprocess(encode_png(image))
         except ImageError:
             found.refused[i] = True
         else:

@@ -15,7 +15,7 @@ class DataNotFoundError(DataError):
     """No copy of the data set anywhere, and none to be had."""
 
 
-def _source(name: str, mirrors: tuple[str, ...], packed: list[str], content: list[str | None] | None = None) -> Source:
+def _make_source(name: str, mirrors: tuple[str, ...], packed: list[str], content: list[str | None] | None = None) -> Source:
     files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     rows = zip(files, (60_000, 60_000, 10_000, 10_000), packed, content or [None] * 4, strict=True)
     first, second, third, fourth = (Part(*row) for row in rows)
@@ -24,7 +24,7 @@ def _source(name: str, mirrors: tuple[str, ...], packed: list[str], content: lis
 
 # The authors of Fashion-MNIST and KMNIST publish MD5 sums of the packed files, none of the content.
 SOURCES = {
-    "mnist": _source(
+    "mnist": _make_source(
         "mnist",
         ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
         [
@@ -40,7 +40,7 @@ SOURCES = {
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ],
     ),
-    "fashion_mnist": _source(
+    "fashion_mnist": _make_source(
         "fashion_mnist",
         (
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
@@ -53,7 +53,7 @@ SOURCES = {
             "md5:bb300cfdad3c16e7a12a480ee83cd310",
         ],
     ),
-    "kmnist": _source(
+    "kmnist": _make_source(
         "kmnist",
         ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
         [
@@ -83,10 +83,10 @@ def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labe
     try:
         mirror = _download(source, ours)
     except DataNotFoundError as error:
-        mend = "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
+        fix = "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
         if source.name != "mnist":
-            mend = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
-        raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{mend}") from None
+            fix = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
+        raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{fix}") from None
     arrays = _read_folder(source, ours)
     if not arrays:
         raise DataError(f"{ours} lost its files while they were read")

@@ -12,12 +12,12 @@ from mnist_utils._support.arrays import Images
 from mnist_utils.data.augmentation import augment
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.data.sources import find_copy
-from mnist_utils.preprocessing.center import place
+from mnist_utils.preprocessing.center import center_digit
 
 Colour = tuple[int, int, int]
 
 
-def draw(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Colour = (250, 246, 235)) -> bytes:
+def render_on_paper(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Colour = (250, 246, 235)) -> bytes:
     """Draw a digit in ink on a sheet of paper on which a lamp shines from one side.
 
     Parameters
@@ -42,10 +42,10 @@ def draw(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Co
     angle = random.uniform(0, 2 * np.pi)
     light = 0.85 + 0.15 * np.cos(angle) * (x - 0.5) * 2 + 0.15 * np.sin(angle) * (y - 0.5) * 2
     colours = (np.array(sheet) * (1 - page) + np.array(ink) * page) * light[..., None]
-    return encode(np.clip(np.round(colours), 0, 255).astype(np.uint8))
+    return encode_png(np.clip(np.round(colours), 0, 255).astype(np.uint8))
 
 
-def encode(pixels: Images) -> bytes:
+def encode_png(pixels: Images) -> bytes:
     """Pack pixels, uint8 of shape (height, width) or (height, width, 3), into a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -57,7 +57,7 @@ _LETTERS = "".join(sorted(set(string.ascii_letters) - set("BDIOQSZbgiloqsz")))
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif-Italic.ttf")
 
 
-def strangers(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
+def out_of_distribution_images(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
     """Make pictures that show no digit.
 
     Parameters
@@ -96,7 +96,7 @@ def _letters(n: int, random: np.random.Generator) -> Images:
     for letter, font in zip(random.choice(list(_LETTERS), n), random.integers(0, len(fonts), n), strict=True):
         sheet = Image.new("L", (120, 120))
         ImageDraw.Draw(sheet).text((30, 20), str(letter), fill=255, font=fonts[font])
-        drawn.append(place(np.asarray(sheet, np.float32) / 255))
+        drawn.append(center_digit(np.asarray(sheet, np.float32) / 255))
     return augment(np.stack(drawn), "affine", random)
 
 

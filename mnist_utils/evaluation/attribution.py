@@ -72,7 +72,7 @@ def _margins(model: keras.Model, x: tf.Tensor, pairs: NDArray[Any]) -> tf.Tensor
 
 
 @dataclass(frozen=True)
-class Flips:
+class Perturbations:
     """The least changes found that flip answers.
 
     Attributes
@@ -93,7 +93,7 @@ class Flips:
     sizes: NDArray[np.float64]
 
 
-def least_flips(model: keras.Model, images: Images, *, most_steps: int = 30) -> Flips:
+def deepfool(model: keras.Model, images: Images, *, most_steps: int = 30) -> Perturbations:
     """Find small changes of images that change their answers.
 
     Step by step towards the nearest border between the answer and another digit, as it would be if the network were
@@ -115,10 +115,10 @@ def least_flips(model: keras.Model, images: Images, *, most_steps: int = 30) -> 
     import tensorflow as tf
 
     start = images[..., None].astype(np.float32)
-    x, first = start.copy(), _answers(model, start)
+    x, first = start.copy(), _predicted_labels(model, start)
     rows = np.arange(len(x))
     for _ in range(most_steps):
-        left = np.flatnonzero(_answers(model, x) == first)
+        left = np.flatnonzero(_predicted_labels(model, x) == first)
         if len(left) == 0:
             break
         with tf.GradientTape(persistent=True) as tape:
@@ -135,16 +135,16 @@ def least_flips(model: keras.Model, images: Images, *, most_steps: int = 30) -> 
         nearest = distances.argmin(axis=1)
         reach = (distances[here, nearest] / norms[here, nearest] * 1.02 + 1e-4)[:, None, None, None]
         x[left] = np.clip(x[left] + reach * slopes[here, nearest], 0, 255)
-    last = _answers(model, x)
+    last = _predicted_labels(model, x)
     sizes = np.sqrt((((x - start) / 255).astype(np.float64) ** 2).sum(axis=(1, 2, 3)))
-    return Flips(x[..., 0], last, last != first, sizes)
+    return Perturbations(x[..., 0], last, last != first, sizes)
 
 
-def _answers(model: keras.Model, x: Floats) -> NDArray[np.intp]:
+def _predicted_labels(model: keras.Model, x: Floats) -> NDArray[np.intp]:
     return np.asarray(model(x, training=False)).argmax(axis=1)
 
 
-def features(model: keras.Model, images: Images) -> Floats:
+def penultimate_features(model: keras.Model, images: Images) -> Floats:
     """Return what the network's last layer decides on: float32, shape (n, units), each of length 1.
 
     Parameters
@@ -159,14 +159,14 @@ def features(model: keras.Model, images: Images) -> Floats:
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
 
-def nearest(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArray[np.intp], Floats]:
+def nearest_by_features(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArray[np.intp], Floats]:
     """Find for each row of `asked` the `k` nearest of `known`: their indices and distances, the nearest first.
 
     Parameters
     ----------
     known : float array, shape (n, units), n >= k
     asked : float array, shape (m, units)
-        See `features`.
+        See `penultimate_features`.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def nearest(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArray[np.intp],
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Attribution:
     """Why a network answered as it did to one image.
 
     Attributes
@@ -193,7 +193,7 @@ class Explanation:
     neighbours, neighbour_labels : uint8 array, shape (k, 28, 28), and integer array, shape (k,)
         The training images that are most like it to the network, the nearest first.
     changed, changed_answer, change : float32 array, shape (28, 28); int; float
-        See `Flips`; `change` is infinite where no flip was found.
+        See `Perturbations`; `change` is infinite where no flip was found.
     """
 
     image: Images
@@ -207,14 +207,14 @@ class Explanation:
     change: float
 
 
-def explain(
+def explain_predictions(
     model: keras.Model,
     images: Images,
     answers: ArrayLike,
     others: ArrayLike,
     known: tuple[Images, NDArray[Any], Floats],
     k: int = 3,
-) -> list[Explanation]:
+) -> list[Attribution]:
     """Explain answers, one by one.
 
     Parameters
@@ -224,15 +224,15 @@ def explain(
     answers, others : integer array, shape (n,)
         See `integrated_gradients`.
     known : (uint8 array of shape (m, 28, 28), integer array of shape (m,), float32 array of shape (m, units))
-        Training images, their labels, and their `features`.
+        Training images, their labels, and their `penultimate_features`.
     k : int
         Neighbours to find for each.
     """
     x_known, y_known, seen = known
-    indices, _ = nearest(seen, features(model, images), k)
-    evidence, flips = integrated_gradients(model, images, answers, others), least_flips(model, images)
+    indices, _ = nearest_by_features(seen, penultimate_features(model, images), k)
+    evidence, flips = integrated_gradients(model, images, answers, others), deepfool(model, images)
     return [
-        Explanation(
+        Attribution(
             image=images[i],
             answer=int(answer),
             other=int(other),

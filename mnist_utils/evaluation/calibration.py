@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
-class Reliability:
+class ReliabilityBins:
     """How often answers of equal confidence are right, in bins of equal width from 0 to 1.
 
     Attributes
@@ -26,7 +26,7 @@ class Reliability:
     accuracy: NDArray[np.float64]
 
 
-def reliability(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> Reliability:
+def reliability_bins(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> ReliabilityBins:
     """Compute what a reliability diagram shows.
 
     Parameters
@@ -46,7 +46,7 @@ def reliability(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) 
         np.divide(np.bincount(index, values, bins), n, out=np.full(bins, np.nan), where=n > 0)
         for values in (confidence, right)
     ]
-    return Reliability(n, means[0], means[1])
+    return ReliabilityBins(n, means[0], means[1])
 
 
 def _binned(
@@ -76,7 +76,7 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     ----------
     Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks. ICML. Equation 3.
     """
-    found = reliability(probabilities, labels, bins)
+    found = reliability_bins(probabilities, labels, bins)
     return float(np.nansum(found.n * np.abs(found.accuracy - found.confidence)) / found.n.sum())
 
 

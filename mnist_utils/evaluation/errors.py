@@ -14,7 +14,7 @@ from mnist_utils.evaluation.statistics import wilson_interval
 # --- digits -----------------------------------------------------------------------------------------------
 
 
-def per_class(matrix: ArrayLike) -> pd.DataFrame:
+def per_class_table(matrix: ArrayLike) -> pd.DataFrame:
     """Compute precision, recall and F1 of each digit, with 95 % intervals.
 
     Precision and recall are shares of images, so Wilson's interval fits them. F1 is none, but F* = TP / (TP + FP + FN), the
@@ -72,7 +72,7 @@ def confused_pairs(matrix: ArrayLike, top: int = 10) -> pd.DataFrame:
     return pairs.sort_values(["images", "digit", "answer"], ascending=[False, True, True], ignore_index=True).head(top)
 
 
-def equally_hard(matrix: ArrayLike) -> float:
+def recall_homogeneity_test(matrix: ArrayLike) -> float:
     """Test whether the digits' recalls differ by more than chance.
 
     Picking the best and the worst of ten and comparing their intervals would find a difference too often.
@@ -133,10 +133,10 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
     )
 
 
-def threshold_for(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
+def threshold_for_accuracy(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
     """Find the lowest confidence at which the answered images are right often enough.
 
-    Choose on validation images, then look with `answered_above` what it does on others: on the images that it was
+    Choose on validation images, then look with `selective_accuracy` what it does on others: on the images that it was
     chosen on, it looks better than it is.
 
     Parameters
@@ -156,7 +156,7 @@ def threshold_for(accuracy: float, probabilities: NDArray[Any], labels: ArrayLik
 
 
 @dataclass(frozen=True)
-class Answered:
+class SelectivePrediction:
     """The images that a network answers by itself, given a threshold; the others are left to a person.
 
     Attributes
@@ -167,7 +167,7 @@ class Answered:
         Those whose confidence reaches the threshold, and the wrong answers among them.
     accuracy, accuracy_interval : float, (float, float)
         Of the answered images, with Wilson's 95 % interval; NaN where there are none.
-    left : float
+    deferred : float
         Share of the images that are left to a person, 0 to 1.
     """
 
@@ -177,10 +177,10 @@ class Answered:
     errors: int
     accuracy: float
     accuracy_interval: tuple[float, float]
-    left: float
+    deferred: float
 
 
-def answered_above(threshold: float, probabilities: NDArray[Any], labels: ArrayLike) -> Answered:
+def selective_accuracy(threshold: float, probabilities: NDArray[Any], labels: ArrayLike) -> SelectivePrediction:
     """Count what a network answers, and how well, if it keeps silent below a confidence.
 
     Parameters
@@ -195,4 +195,4 @@ def answered_above(threshold: float, probabilities: NDArray[Any], labels: ArrayL
     accuracy, interval = np.nan, (np.nan, np.nan)
     if answered:
         accuracy, interval = 1 - errors / answered, wilson_interval(answered - errors, answered)
-    return Answered(threshold, len(speaks), answered, errors, accuracy, interval, 1 - answered / len(speaks))
+    return SelectivePrediction(threshold, len(speaks), answered, errors, accuracy, interval, 1 - answered / len(speaks))

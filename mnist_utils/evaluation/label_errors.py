@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support.arrays import Labels
-from mnist_utils._support.progress import shown
+from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.training.config import TrainConfig
 
@@ -44,7 +44,7 @@ MNIST_LABEL_ERRORS: Mapping[int, int | None] = MappingProxyType(
 )
 
 
-def corrected(labels: Labels) -> tuple[Labels, NDArray[np.bool_]]:
+def correct_labels(labels: Labels) -> tuple[Labels, NDArray[np.bool_]]:
     """Correct the labels of MNIST's test set as people did.
 
     Parameters
@@ -65,7 +65,9 @@ def corrected(labels: Labels) -> tuple[Labels, NDArray[np.bool_]]:
     return better, agreed
 
 
-def cross_validated(config: TrainConfig, dataset: Dataset, folds: int = 3, *, progress: bool = True) -> NDArray[np.float32]:
+def cross_validated_probabilities(
+    config: TrainConfig, dataset: Dataset, folds: int = 3, *, progress: bool = True
+) -> NDArray[np.float32]:
     """Ask networks about the training images, each about those that it was not trained on.
 
     Parameters
@@ -98,13 +100,13 @@ def cross_validated(config: TrainConfig, dataset: Dataset, folds: int = 3, *, pr
     x, y = dataset.x_train, dataset.y_train
     found = np.empty((len(x), 10), np.float32)
     splits = StratifiedKFold(folds, shuffle=True, random_state=config.seed).split(x, y)
-    with shown(folds, enabled=progress) as show:
+    with progress_display(folds, enabled=progress) as show:
         for fold, (rest, held) in enumerate(splits, start=1):
             show(fold - 1, f"fold {fold} of {folds}")
             with tempfile.TemporaryDirectory() as folder:
                 part = replace(dataset, x_train=x[rest], y_train=y[rest])
                 model = fit.train(config, part, Path(folder), progress=False).model
-            found[held] = fit.probabilities(model, x[held])
+            found[held] = fit.predict_probabilities(model, x[held])
             right = (found[held].argmax(axis=1) == y[held]).mean()
             show(fold, line=f"fold {fold} of {folds}: {right:.2%} of {len(held):,} images right")
     return found
@@ -129,7 +131,7 @@ class SuspectedLabels:
     suspects: int
 
 
-def suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> SuspectedLabels:
+def find_suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> SuspectedLabels:
     """Rank labels by how doubtful they are in the eyes of a network that was not trained on them.
 
     Parameters
@@ -154,7 +156,7 @@ def suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> Suspe
     return SuspectedLabels(np.argsort(quality, kind="stable"), quality, int(np.sum(suspects)))
 
 
-def found_at_the_top(order: NDArray[np.intp], known: Collection[int], tops: Collection[int]) -> pd.DataFrame:
+def recall_at_k(order: NDArray[np.intp], known: Collection[int], tops: Collection[int]) -> pd.DataFrame:
     """Say how many of the known ones a ranking has at its top, and how many a ranking by lot would have.
 
     Parameters

@@ -27,7 +27,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `evaluate` found on `n` images.
+    """What `compute_metrics` found on `n` images.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Metrics:
     confusion_matrix: list[list[int]]
 
 
-def evaluate(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metrics:
+def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metrics:
     """Compute the numbers that every run records.
 
     Parameters

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.evaluation.statistics import compare_paired, holm, wilson_interval
+from mnist_utils.evaluation.statistics import holm_correction, mcnemar_test, wilson_interval
 
 CLEAN = "clean"
 _SAMPLES = 6
@@ -22,7 +22,7 @@ _SAMPLES = 6
 
 @dataclass(frozen=True)
 class Robustness:
-    """What `measure` found.
+    """What `measure_robustness` found.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Robustness:
         return float(self.table["accuracy"].to_dict()[self.worst])
 
 
-def measure(
+def measure_robustness(
     ask: Callable[[Images], NDArray[Any]],
     x: Images,
     y: Labels,
@@ -86,10 +86,10 @@ def measure(
         right[name] = ask(changed).argmax(axis=1) == labels
         if done:
             done(step, len(asked))
-    rows = [_row(name, hits, right[CLEAN] if name in names else None) for name, hits in right.items()]
+    rows = [_robustness_row(name, hits, right[CLEAN] if name in names else None) for name, hits in right.items()]
     table = pd.DataFrame(rows).set_index("change")
     compared = table["p_value"].notna()
-    table.loc[compared, "p_value"] = holm(table.loc[compared, "p_value"])
+    table.loc[compared, "p_value"] = holm_correction(table.loc[compared, "p_value"])
     each = np.mean([right[name] for name in MNIST_C], axis=0)
     mean, interval = float(each.mean()), (np.nan, np.nan)
     if len(each) > 1:
@@ -99,11 +99,11 @@ def measure(
     return Robustness(table, mean, interval, worst, np.stack(samples))
 
 
-def _row(name: str, right: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
+def _robustness_row(name: str, right: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
     group = CLEAN if name == CLEAN else "MNIST-C" if name in MNIST_C else "ours" if name in OTHERS else "other data"
     low, high = wilson_interval(int(right.sum()), len(right))
     row = {"change": name, "group": group, "n": len(right), "accuracy": right.mean(), "low": low, "high": high}
     if clean is None or name == CLEAN:
         return row | {"difference": np.nan, "p_value": np.nan}
-    found = compare_paired(clean, right)
+    found = mcnemar_test(clean, right)
     return row | {"difference": found.difference, "p_value": found.p_value}

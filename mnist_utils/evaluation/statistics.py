@@ -12,7 +12,7 @@ from scipy.stats import t, ttest_1samp
 
 from mnist_utils import MnistError
 
-SAME = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
+ACCURACY_TOLERANCE = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
@@ -34,7 +34,7 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     NaN in place of the interval for one value, and for several that agree: a few images may do so by chance.
     """
     mean = float(values.mean())
-    if len(values) < 2 or np.ptp(values) < SAME:
+    if len(values) < 2 or np.ptp(values) < ACCURACY_TOLERANCE:
         return mean, np.nan, np.nan
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean, max(0.0, mean - half), min(1.0, mean + half)
@@ -64,7 +64,7 @@ class PairedComparison:
     p_value: float
 
 
-def compare_paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> PairedComparison:
+def mcnemar_test(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> PairedComparison:
     """Say whether B is really better than A: McNemar's test on the images where they differ.
 
     Parameters
@@ -92,7 +92,7 @@ def compare_paired(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Pa
     return PairedComparison(n, only_a, only_b, (only_b - only_a) / n, interval, p_value)
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+def holm_correction(p_values: ArrayLike) -> NDArray[np.float64]:
     """Correct the p-values of several tests, so that the chance of any false alarm stays at the level of one.
 
     Parameters
@@ -116,12 +116,12 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-class AblationError(MnistError):
+class ComparisonError(MnistError):
     """A comparison that cannot be made."""
 
 
 @dataclass(frozen=True)
-class Effect:
+class PairedEffect:
     """What changing one thing did, seed by seed.
 
     Attributes
@@ -164,7 +164,7 @@ class Effect:
         return tuple(b / a if self.is_ratio else b - a for a, b in pairs)
 
 
-def compare(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, ratio: bool = False) -> Effect:
+def paired_effect(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, ratio: bool = False) -> PairedEffect:
     """Compare two variants, seed by seed: the mean of the differences b - a with Student's interval.
 
     Paired, because whatever the same seed gives to both (the order of the images; where the layers are the same, the first
@@ -193,20 +193,22 @@ def compare(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, 
     """
     missing = {a, b} - set(trials["variant"])
     if missing:
-        raise AblationError(f"no trials of {', '.join(sorted(missing))}; there are {', '.join(trials['variant'].unique())}")
+        raise ComparisonError(
+            f"no trials of {', '.join(sorted(missing))}; there are {', '.join(trials['variant'].unique())}"
+        )
     pairs = "seed" if "seed" in trials else "repeat"
     by_seed = trials.pivot_table(index=pairs, columns="variant", values=measure)[[a, b]]
     if by_seed.isna().any(axis=None) or len(by_seed) < 2:
-        raise AblationError(
+        raise ComparisonError(
             f"{a} and {b} were both tried with {len(by_seed.dropna())} of {len(by_seed)} {pairs}s; an interval needs "
             f"the same {pairs}s for both, two at least"
         )
     values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
     effects = np.log(values_b / values_a) if ratio else values_b - values_a
     low = high = mean = float(effects.mean())
-    if np.ptp(effects) > SAME:  # else the t statistic divides by zero, or by a float's last digits
+    if np.ptp(effects) > ACCURACY_TOLERANCE:  # else the t statistic divides by zero, or by a float's last digits
         interval = ttest_1samp(effects, 0).confidence_interval(0.95)
         low, high = float(interval.low), float(interval.high)
     if ratio:
         mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
-    return Effect(a, b, measure, pairs, ratio, tuple(values_a.tolist()), tuple(values_b.tolist()), mean, (low, high))
+    return PairedEffect(a, b, measure, pairs, ratio, tuple(values_a.tolist()), tuple(values_b.tolist()), mean, (low, high))

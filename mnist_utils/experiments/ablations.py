@@ -15,9 +15,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from mnist_utils._support.arrays import Images, Labels
-from mnist_utils._support.progress import shown
+from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.evaluation.statistics import Effect
+from mnist_utils.evaluation.statistics import PairedEffect
 from mnist_utils.training import fit
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -34,7 +34,7 @@ MEASURES = {
 _BEST_OF = 2
 
 
-def load_few(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
+def load_subset(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
     """Load a data set with only `images` of its training images, stratified; with all if it has no more, or for -1."""
     whole = load_dataset(name, data_dir=data_dir)
     if images == -1 or images >= len(whole.x_train):
@@ -65,13 +65,13 @@ def train_variants(
     base : mapping
         Fields of `TrainConfig` that all have in common.
     dataset : Dataset
-        What all train on, whatever `train_limit` says; see `load_few`.
+        What all train on, whatever `train_limit` says; see `load_subset`.
     seeds : sequence of int
     change : mapping, optional
         From a variant's name to what makes its data set, given `dataset` and the seed, where it trains on another.
     each : callable
-        Calls a function for each training, as `map` does, and yields in order what it returned; `runner.mapping` gives one
-        that uses several processes. Their times then say less, for they disturb each other.
+        Calls a function for each training, as `map` does, and yields in order what it returned; `runner.parallel_map`
+        gives one that uses several processes. Their times then say less, for they disturb each other.
     progress : bool
         Show a line for each training.
 
@@ -93,9 +93,9 @@ def train_variants(
     ]
     data = [change[name](dataset, config.seed) if change and name in change else dataset for name, config in plan]
     rows = []
-    with shown(len(plan), enabled=progress) as show, _no_word_of_retracing():
+    with progress_display(len(plan), enabled=progress) as show, _no_retracing_warnings():
         show(0, f"{plan[0][0]}, seed {plan[0][1].seed}" if plan else "")
-        for i, found in enumerate(each(_trial, [config for _, config in plan], data), start=1):
+        for i, found in enumerate(each(_train_once, [config for _, config in plan], data), start=1):
             (name, config), coming = plan[i - 1], plan[i : i + 1]
             rows.append({"variant": name, "seed": config.seed} | found)
             line = f"{name}, seed {config.seed}: {found['accuracy']:.2%} right, {found['seconds']:.2f} s an epoch"
@@ -104,7 +104,7 @@ def train_variants(
 
 
 @contextmanager
-def _no_word_of_retracing() -> Iterator[None]:
+def _no_retracing_warnings() -> Iterator[None]:
     """Keep TensorFlow from warning that it compiles often: every trial is another network, so it must."""
     logger = logging.getLogger("tensorflow")
     before = logger.level
@@ -115,7 +115,7 @@ def _no_word_of_retracing() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _trial(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
+def _train_once(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
     # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
     one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
     with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody goes on from
@@ -128,7 +128,7 @@ def _trial(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
 
 
 def _accuracy(trained: fit.Trained, x: Images, y: Labels) -> float:
-    return float((fit.probabilities(trained.model, x).argmax(axis=1) == y).mean())
+    return float((fit.predict_probabilities(trained.model, x).argmax(axis=1) == y).mean())
 
 
 def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:
@@ -153,8 +153,8 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     from mnist_utils.training.backend import keras
 
     keras.utils.set_random_seed(config.seed)
-    model = fit.compiled(config, len(dataset.x_train))
-    x, y, size = dataset.x_train[..., None], fit.targets(dataset.y_train), config.batch_size
+    model = fit.compile_model(config, len(dataset.x_train))
+    x, y, size = dataset.x_train[..., None], fit.one_hot_targets(dataset.y_train), config.batch_size
     steps = math.ceil(len(x) / size)
 
     def batches() -> Iterator[tuple[Images, fit.Targets]]:
@@ -180,7 +180,7 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def verdict(effect: Effect, threshold: float | None = None) -> Verdict:
+def verdict(effect: PairedEffect, threshold: float | None = None) -> Verdict:
     """Judge the claim that the effect is above a threshold.
 
     Parameters
@@ -203,35 +203,35 @@ def verdict(effect: Effect, threshold: float | None = None) -> Verdict:
     return "does not hold" if high <= threshold else "cannot tell"
 
 
-def sentence(claim: str, effect: Effect, threshold: float | None = None) -> str:
+def verdict_sentence(claim: str, effect: PairedEffect, threshold: float | None = None) -> str:
     """Say in Markdown what was claimed, what was found, and whether the claim holds."""
     return (
         f"**{claim}: {verdict(effect, threshold)}.** {effect.b} against {effect.a}, {MEASURES[effect.measure]}: "
-        f"{amount(effect.mean, effect)} (95 %: {_between(effect)}; {effect.n} {effect.pairs}s)."
+        f"{format_amount(effect.mean, effect)} (95 %: {_between(effect)}; {effect.n} {effect.pairs}s)."
     )
 
 
-def amount(value: float, effect: Effect) -> str:
+def format_amount(value: float, effect: PairedEffect) -> str:
     """Write a ratio as ``1.32 times``, a difference of accuracies as ``+0.45 points`` (of per cent)."""
     return f"{value:.2f} times" if effect.is_ratio else f"{100 * value:+.2f} points"
 
 
-def _between(effect: Effect) -> str:
-    return " to ".join(amount(value, effect).split()[0] for value in effect.interval)
+def _between(effect: PairedEffect) -> str:
+    return " to ".join(format_amount(value, effect).split()[0] for value in effect.interval)
 
 
-def summary(claims: Sequence[tuple[str, Effect, float | None]]) -> pd.DataFrame:
+def verdict_table(claims: Sequence[tuple[str, PairedEffect, float | None]]) -> pd.DataFrame:
     """Put all claims into a table: claim, effect, 95 % interval, n, verdict.
 
     Parameters
     ----------
     claims : sequence of (claim, effect, threshold)
-        As `sentence` and `verdict` take them.
+        As `verdict_sentence` and `verdict` take them.
     """
     return pd.DataFrame(
         {
             "claim": claim,
-            "effect": amount(effect.mean, effect),
+            "effect": format_amount(effect.mean, effect),
             "95 % interval": _between(effect),
             "pairs": effect.n,
             "verdict": verdict(effect, threshold),

@@ -21,13 +21,13 @@ _COLOURS = "cividis"  # rises evenly in brightness, and looks the same to colour
 _WIDE = 100  # from such a ratio of the largest to the smallest value on, an axis is logarithmic
 
 
-def figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Figure) -> list[tuple[Figure, str, bool]]:
+def sweep_figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Figure) -> list[tuple[Figure, str, bool]]:
     """Draw all that can be drawn of these runs.
 
     Parameters
     ----------
     trials : DataFrame
-        From `experiments.results.table`.
+        From `experiments.results.trials_table`.
     new_figure : callable
         Makes an empty figure; ``plt.figure`` for one that is shown. Default: one that is only ever saved.
 
@@ -35,15 +35,15 @@ def figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Figure) 
     -------
     list of (figure, what it shows, whether it needs the whole width of a page)
     """
-    names, seeds = results.parameters(trials), trials[results.SEED].nunique()
+    names, seeds = results.trial_parameters(trials), trials[results.SEED].nunique()
     if not names:
         return []
     over = f"{len(trials)} runs, {seeds} seed{'s' * (seeds > 1)}, {trials['data'].iloc[0]}"
     band = "; bars: 95 % interval over seeds" if seeds > 1 else "; one seed, so no interval"
-    found = {name: results.effect(trials, name) for name in names}
+    found = {name: results.parameter_means(trials, name) for name in names}
     drawn: list[tuple[Figure, str, bool]] = [
         (
-            effects(found, title=f"What each parameter does\n({over}{band})", figure=new_figure()),
+            parameter_effects(found, title=f"What each parameter does\n({over}{band})", figure=new_figure()),
             "Validation accuracy against each parameter, over all settings of the others",
             len(names) > 1,
         )
@@ -59,7 +59,7 @@ def figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Figure) 
         parallel_coordinates(trials, names, title=f"Every run a line, the brighter the better ({over})", ax=ax)
         drawn.append((ax.figure, "Every run as a line through its parameters to its validation accuracy", True))
     ax = _axes(new_figure(), 7.5, 4.4)
-    accuracy_against_time(results.settings(trials), names, title=f"Validation accuracy against time ({over})", ax=ax)
+    accuracy_against_time(results.settings_table(trials), names, title=f"Validation accuracy against time ({over})", ax=ax)
     drawn.append((ax.figure, "Mean validation accuracy of each setting against its seconds of training", False))
     return drawn
 
@@ -70,13 +70,13 @@ def _axes(figure: Figure, width: float, height: float) -> Any:
     return figure.subplots()
 
 
-def effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: Figure | None = None) -> Figure:
+def parameter_effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: Figure | None = None) -> Figure:
     """Draw the validation accuracy against each parameter, one beside the other on a common scale.
 
     Parameters
     ----------
     found : mapping
-        From a parameter's name to its `experiments.results.effect`.
+        From a parameter's name to its `parameter_means`.
     """
     figure = figure or plt.figure()
     across = min(4, len(found))
@@ -85,7 +85,7 @@ def effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: Figure | N
     figure.set_layout_engine("constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for ax, table in zip(axes, found.values(), strict=False):
-        effect(table, ax=ax)
+        parameter_effect(table, ax=ax)
         ax.set(title="", ylabel="")
     for ax in axes[len(found) :]:
         ax.set_visible(False)
@@ -95,16 +95,16 @@ def effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: Figure | N
     return figure
 
 
-def effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw what `experiments.results.effect` found: a mean for each value of the parameter, with its interval over seeds."""
+def parameter_effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw what `parameter_means` found: a mean for each value of the parameter, with its interval over seeds."""
     ax = ax or plt.subplots(layout="constrained")[1]
     numbers = pd.api.types.is_numeric_dtype(table.index) and not table.index.hasnans
     if numbers and len(table) > FEW:
         places = table.index.to_numpy(float)
-        _scale(ax, places)
+        _log_scale_if_wide(ax, places)
     else:
         places = np.arange(len(table), dtype=float)
-        words = [results.word(str(table.index.name), value) for value in table.index]
+        words = [results.format_value(str(table.index.name), value) for value in table.index]
         ax.set_xticks(places, words, rotation=0 if len(table) < 6 else 45)
         ax.set_xlim(-0.5, len(table) - 0.5)
     ax.errorbar(places, table["mean"], yerr=_ends(table), fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
@@ -120,7 +120,7 @@ def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
     return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
 
 
-def _scale(ax: Axes, values: np.ndarray[Any, Any]) -> None:
+def _log_scale_if_wide(ax: Axes, values: np.ndarray[Any, Any]) -> None:
     if values.min() > 0 and values.max() / values.min() >= _WIDE:
         ax.set_xscale("log")
 
@@ -131,11 +131,11 @@ def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", a
     Parameters
     ----------
     trials : DataFrame
-        From `experiments.results.table`.
+        From `experiments.results.trials_table`.
     down, across : str
         Its columns.
     """
-    named = trials.assign(**{name: _words(trials[name], name) for name in (down, across)})
+    named = trials.assign(**{name: _labels(trials[name], name) for name in (down, across)})
     cells = named.pivot_table(index=down, columns=across, values="validation", aggfunc="mean")
     cells = cells.reindex(index=_in_order(trials[down], down), columns=_in_order(trials[across], across))
     if ax is None:
@@ -147,13 +147,13 @@ def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", a
     return ax
 
 
-def _words(values: pd.Series[Any], name: str) -> list[str]:
-    return [results.word(name, value) for value in values]
+def _labels(values: pd.Series[Any], name: str) -> list[str]:
+    return [results.format_value(name, value) for value in values]
 
 
 def _in_order(values: pd.Series[Any], name: str) -> list[str]:
     """Write each value once, in order, none last."""
-    return _words(pd.Series([*sorted(values.dropna().unique()), *[None] * bool(values.hasnans)], dtype=object), name)
+    return _labels(pd.Series([*sorted(values.dropna().unique()), *[None] * bool(values.hasnans)], dtype=object), name)
 
 
 def parallel_coordinates(trials: pd.DataFrame, names: list[str], *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -195,7 +195,7 @@ def _draw_axis(ax: Axes, at: int, values: pd.Series[Any], name: str) -> np.ndarr
     else:
         order = _in_order(values, name)
         where = {text: i / max(1, len(order) - 1) for i, text in enumerate(order)}
-        places = np.array([where[text] for text in _words(values, name)])
+        places = np.array([where[text] for text in _labels(values, name)])
         labels = {place: text for text, place in where.items()}
     for place, text in labels.items():
         ax.annotate(text, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
@@ -209,7 +209,7 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
     Parameters
     ----------
     table : DataFrame
-        From `experiments.results.settings`.
+        From `experiments.results.settings_table`.
     names : list of str
         Its parameters.
     """
@@ -222,11 +222,11 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
     )  # fmt: skip
     ax.plot(front["seconds"], front["mean"], "o-", color=DATA, label="no other is both faster and better")
     for i, (_, row) in enumerate(front.tail(6).iterrows()):
-        text = ", ".join(results.word(name, row[name]) for name in names)
+        text = ", ".join(results.format_value(name, row[name]) for name in names)
         ax.annotate(
             text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=9
         )
-    _scale(ax, table["seconds"].to_numpy())
+    _log_scale_if_wide(ax, table["seconds"].to_numpy())
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(alpha=0.3)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)

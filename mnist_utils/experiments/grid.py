@@ -20,19 +20,19 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.experiments import results
 from mnist_utils.training.config import TrainConfig, make_config
 
-_MOST = 100_000  # points
+_MAX_TRIALS = 100_000  # points
 
 
-def _is_whole(annotation: Any) -> bool:
+def _is_integer(annotation: Any) -> bool:
     """Say whether a field's type is a whole number, however deep: ``Annotated[int, ...] | None``."""
-    return annotation is int or any(_is_whole(inner) for inner in get_args(annotation))
+    return annotation is int or any(_is_integer(inner) for inner in get_args(annotation))
 
 
-_WHOLE = {name for name, field in TrainConfig.model_fields.items() if _is_whole(field.annotation)}
+_INTEGER_FIELDS = {name for name, field in TrainConfig.model_fields.items() if _is_integer(field.annotation)}
 
 
 @dataclass(frozen=True)
-class Interval:
+class ValueRange:
     """Values to draw at random: from `low` to `high`, evenly, or evenly in their logarithm; whole ones if need be."""
 
     low: float
@@ -50,7 +50,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Point:
+class Trial:
     """One training of a sweep.
 
     Attributes
@@ -67,7 +67,7 @@ class Point:
     sha256: str
 
 
-def parse(value: Any) -> list[Any] | Interval:
+def parse_values(value: Any) -> list[Any] | ValueRange:
     """Read the values of a parameter, as a command line or a YAML file gives them.
 
     Parameters
@@ -90,24 +90,26 @@ def parse(value: Any) -> list[Any] | Interval:
         with contextlib.suppress(ValueError):
             low, high = float(found[2]), float(found[3])
             if low < high and math.isfinite(high - low) and (low > 0 or not found[1]):
-                return Interval(low, high, bool(found[1]))
+                return ValueRange(low, high, bool(found[1]))
         raise ConfigError(f"given {text}; allowed: low..high, or log:low..high with both above 0, low below high")
     if found := re.fullmatch(r"(-?\d+):(-?\d+)(?::(\d+))?", text):
         step = int(found[3] or 1)
         n = -((int(found[1]) - int(found[2])) // step) if step else 0  # of Python's range, which may be too long to ask
-        if not 0 < n <= _MOST:
-            raise ConfigError(f"given {text}: that is {max(n, 0):,} values; allowed: 1 to {_MOST:,} (0:5 is 0, 1, 2, 3, 4)")
+        if not 0 < n <= _MAX_TRIALS:
+            raise ConfigError(
+                f"given {text}: that is {max(n, 0):,} values; allowed: 1 to {_MAX_TRIALS:,} (0:5 is 0, 1, 2, 3, 4)"
+            )
         return [str(one) for one in range(int(found[1]), int(found[2]), step)]
     return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dict[str, Any]]:
+def combine_values(given: Mapping[str, Any], *, random: int | None = None) -> list[dict[str, Any]]:
     """Combine the values of all parameters.
 
     Parameters
     ----------
     given : mapping
-        From a field of `TrainConfig` to its values, see `parse`.
+        From a field of `TrainConfig` to its values, see `parse_values`.
     random : int, optional
         Draw so many combinations of all parameters but ``seed``, each of which is then combined with every seed (Bergstra
         and Bengio 2012). The same parameters give the same draw. Default: all combinations.
@@ -121,45 +123,45 @@ def settings(given: Mapping[str, Any], *, random: int | None = None) -> list[dic
     ----------
     Bergstra and Bengio (2012), Random search for hyper-parameter optimization. JMLR 13.
     """
-    axes: dict[str, list[Any] | Interval] = {}
+    axes: dict[str, list[Any] | ValueRange] = {}
     for name, value in given.items():
         try:
-            axis = parse(value)
+            axis = parse_values(value)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
-        if isinstance(axis, Interval) and name in _WHOLE:
+        if isinstance(axis, ValueRange) and name in _INTEGER_FIELDS:
             if math.ceil(axis.low) > math.floor(axis.high):
                 raise ConfigError(f"{name}: given {value}, with no whole number in it; allowed: whole numbers, as in 1..5")
             axis = replace(axis, whole=True)
         axes[name] = axis
     seeds = axes.pop("seed", None)
-    if isinstance(seeds, Interval):
+    if isinstance(seeds, ValueRange):
         raise ConfigError(f"seed: given {given['seed']}; allowed: a list (0,1,2) or a range (0:3)")
-    intervals = [name for name, axis in axes.items() if isinstance(axis, Interval)]
+    intervals = [name for name, axis in axes.items() if isinstance(axis, ValueRange)]
     if intervals and random is None:
         raise ConfigError(
             f"{intervals[0]}: given {given[intervals[0]]}, of which there is no end; say how many (--random N)"
         )
-    total = math.prod(len(axis) for axis in axes.values() if not isinstance(axis, Interval)) * len(seeds or [0])
+    total = math.prod(len(axis) for axis in axes.values() if not isinstance(axis, ValueRange)) * len(seeds or [0])
     if random is not None and random < 1:
         raise ConfigError(f"random: given {random}; allowed: from 1")
-    if random and random * len(seeds or [0]) > _MOST:
-        raise ConfigError(f"{random * len(seeds or [0]):,} points; allowed: up to {_MOST:,}")
+    if random and random * len(seeds or [0]) > _MAX_TRIALS:
+        raise ConfigError(f"{random * len(seeds or [0]):,} points; allowed: up to {_MAX_TRIALS:,}")
     if random is None or (not intervals and random * len(seeds or [0]) >= total):
-        if total > _MOST:
-            raise ConfigError(f"{total:,} points; allowed: up to {_MOST:,}. Draw some of them (--random N)")
+        if total > _MAX_TRIALS:
+            raise ConfigError(f"{total:,} points; allowed: up to {_MAX_TRIALS:,}. Draw some of them (--random N)")
         chosen = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]  # type: ignore[arg-type]
     else:
-        chosen = _drawn(axes, random)
+        chosen = _sample_settings(axes, random)
     return [one | ({"seed": seed} if seeds else {}) for one in chosen for seed in seeds or [None]]
 
 
-def _drawn(axes: dict[str, list[Any] | Interval], n: int) -> list[dict[str, Any]]:
+def _sample_settings(axes: dict[str, list[Any] | ValueRange], n: int) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     chosen: dict[str, dict[str, Any]] = {}
     for _ in range(1000 + 100 * n):
         one = {
-            name: axis.draw(random) if isinstance(axis, Interval) else axis[random.integers(len(axis))]
+            name: axis.draw(random) if isinstance(axis, ValueRange) else axis[random.integers(len(axis))]
             for name, axis in axes.items()
         }
         chosen.setdefault(repr(one), one)
@@ -168,15 +170,15 @@ def _drawn(axes: dict[str, list[Any] | Interval], n: int) -> list[dict[str, Any]
     raise ConfigError(f"random: given {n}; the values that were given make no more than about {len(chosen)} settings")
 
 
-def points(
+def make_trials(
     given: Mapping[str, Any], *, random: int | None = None, data_dir: str | Path | None = None
-) -> tuple[list[Point], str]:
+) -> tuple[list[Trial], str]:
     """Make the points of a sweep; all are checked before the first begins.
 
     Parameters
     ----------
     given, random
-        See `settings`.
+        See `combine_values`.
     data_dir : path, optional
         See `load_dataset`; the data set is looked for here, once, so that ``auto`` means the same for all points.
 
@@ -196,7 +198,7 @@ def points(
     """
     problems: dict[str, None] = {}
     configs = []
-    for one in settings(given, random=random):
+    for one in combine_values(given, random=random):
         try:
             configs.append((one, make_config(**one)))
         except ConfigError as error:
@@ -225,27 +227,27 @@ def points(
     made = {}
     for one, config in configs:
         dataset_name, sha256 = found[config.dataset]
-        point = _point(make_config(**one | {"dataset": dataset_name}), sha256)
+        point = _make_trial(make_config(**one | {"dataset": dataset_name}), sha256)
         made[point.key] = point
     return list(made.values()), "; ".join(note for note in notes if note)
 
 
-def _point(config: TrainConfig, sha256: str) -> Point:
+def _make_trial(config: TrainConfig, sha256: str) -> Trial:
     text = json.dumps(config.model_dump() | {"sha256": sha256}, sort_keys=True)
-    return Point(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
+    return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
 
 
-def varied(points: list[Point]) -> list[str]:
-    """Name what the points vary in, see `experiments.results.varied`."""
-    return results.varied([point.config.model_dump() for point in points])
+def varied_parameters(points: list[Trial]) -> list[str]:
+    """Name what the points vary in, see `experiments.results.varied_fields`."""
+    return results.varied_fields([point.config.model_dump() for point in points])
 
 
-def words(point: Point, names: list[str]) -> str:
+def describe_trial(point: Trial, names: list[str]) -> str:
     """Write a point of a sweep that varies `names` as ``batch_size 64, seed 3``."""
-    return results.words({name: getattr(point.config, name) for name in (*names, results.SEED)})
+    return results.describe_setting({name: getattr(point.config, name) for name in (*names, results.SEED)})
 
 
-def name_of(points: list[Point]) -> str:
+def sweep_name(points: list[Trial]) -> str:
     """Name a sweep after what it varies and all its points, so that the same command finds it again."""
     digest = hashlib.sha256(" ".join(sorted(point.key for point in points)).encode()).hexdigest()[:8]
-    return "-".join([*varied(points), digest])[-100:].lstrip("-_.")
+    return "-".join([*varied_parameters(points), digest])[-100:].lstrip("-_.")

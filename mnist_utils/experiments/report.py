@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from mnist_utils._support import files
 from mnist_utils.experiments import figures, results, store
-from mnist_utils.experiments.grid import Point, varied, words
+from mnist_utils.experiments.grid import Trial, describe_trial, varied_parameters
 from mnist_utils.pipeline import parameters, report
 from mnist_utils.runs.run import NOTEBOOKS, Run
 
 
-def write(folder: Path, points: list[Point], found: Mapping[str, Run]) -> Path:
+def write_sweep_report(folder: Path, points: list[Trial], found: Mapping[str, Run]) -> Path:
     """Write ``report.html`` into a sweep's folder.
 
     Parameters
@@ -26,7 +26,7 @@ def write(folder: Path, points: list[Point], found: Mapping[str, Run]) -> Path:
         The sweep's.
     points : list of Point
     found : mapping
-        From `experiments.store.read`.
+        From `experiments.store.read_trials`.
 
     Returns
     -------
@@ -38,50 +38,50 @@ def write(folder: Path, points: list[Point], found: Mapping[str, Run]) -> Path:
     OSError
         If it cannot be written.
     """
-    done, names = store.whole(found), varied(points)
+    done, names = store.trained_runs(found), varied_parameters(points)
     content = (
-        report.environment()
+        report.template_environment()
         .get_template("sweep.html")
         .render(
             name=folder.name,
             points=len(points),
             done=len(done),
             failed=[
-                _failure(folder, point, found[point.key], names)
+                _failed_trial(folder, point, found[point.key], names)
                 for point in points
-                if point.key in found and not store.is_done(found[point.key])
+                if point.key in found and not store.is_trained(found[point.key])
             ],
-            compared=_compared(done) if done else None,
+            compared=_comparison(done) if done else None,
             comparison=results,
         )
     )
-    files.write_text(folder / "report.html", content)
+    files.write_text_atomic(folder / "report.html", content)
     return folder / "report.html"
 
 
-def _compared(done: list[Run]) -> dict[str, Any]:
-    trials = results.table(done)
-    settings = results.settings(trials)
+def _comparison(done: list[Run]) -> dict[str, Any]:
+    trials = results.trials_table(done)
+    settings = results.settings_table(trials)
     return {
-        "chosen": results.choose(done, trials),
-        "names": results.parameters(trials),
-        "ranked": results.ranked(settings),
-        "settings": results.in_words(settings).to_dict("records"),
+        "chosen": results.best_setting(done, trials),
+        "names": results.trial_parameters(trials),
+        "ranked": results.ranked_count(settings),
+        "settings": results.formatted_settings(settings).to_dict("records"),
         "seconds": trials["seconds"].sum(),
         "data": trials["data"].iloc[0],
         "n": done[0].metrics["validation"]["n"],
         "commits": sorted(set(trials["commit"]) - {""}),
         "cpus": sorted({run.config.get("cpu", {}).get("name", "?") for run in done}),
         "note": "; ".join(sorted({run.config["dataset"]["note"] for run in done} - {""})),
-        "figures": [(_png(figure), alt, wide) for figure, alt, wide in figures.figures(trials)],
+        "figures": [(_png(figure), alt, wide) for figure, alt, wide in figures.sweep_figures(trials)],
     }
 
 
-def _failure(folder: Path, point: Point, run: Run, names: list[str]) -> dict[str, str]:
-    notebook = f"{store.POINTS}/{point.key}/{NOTEBOOKS}/{parameters.TRAINS}.ipynb"
+def _failed_trial(folder: Path, point: Trial, run: Run, names: list[str]) -> dict[str, str]:
+    notebook = f"{store.TRIALS}/{point.key}/{NOTEBOOKS}/{parameters.TRAINING_NOTEBOOK}.ipynb"
     return {
         "key": point.key,
-        "what": words(point, names),
+        "what": describe_trial(point, names),
         "why": run.incomplete,
         "notebook": notebook if (folder / notebook).is_file() else "",
     }

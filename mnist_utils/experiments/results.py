@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from mnist_utils.evaluation.statistics import SAME, holm, mean_interval
+from mnist_utils.evaluation.statistics import ACCURACY_TOLERANCE, holm_correction, mean_interval
 from mnist_utils.runs.run import Run, RunError
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -18,7 +18,7 @@ SEED = "seed"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BestSetting:
     """The setting with the best mean validation accuracy, and what its networks did on the test images.
 
     Attributes
@@ -37,7 +37,7 @@ class Chosen:
     test: tuple[float, float, float]
 
 
-def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def varied_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the parameters that have more than one value, without ``seed`` and what only follows from the network.
 
     Parameters
@@ -58,13 +58,13 @@ def varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name != SEED and not follows(name)]
 
 
-def table(found: Sequence[Run]) -> pd.DataFrame:
+def trials_table(found: Sequence[Run]) -> pd.DataFrame:
     """Put runs that were trained and tested into a table. The test results stay where they are: one may not choose by them.
 
     Returns
     -------
     DataFrame
-        A row for each run (index: its name); columns: what they vary in (`varied`), seed, validation (accuracy, 0 to 1),
+        A row for each run (index: its name); columns: what they vary in, seed, validation (accuracy, 0 to 1),
         low, high (its 95 % interval over images), seconds (of training), data, commit.
 
     Raises
@@ -80,7 +80,7 @@ def table(found: Sequence[Run]) -> pd.DataFrame:
         raise RunError(
             f"the runs are of {', '.join(data)}: accuracies on different images do not compare; choose by data set"
         )
-    names = varied([run.config["config"] for run in whole])
+    names = varied_fields([run.config["config"] for run in whole])
     rows = []
     for run in whole:
         numbers = run.metrics["validation"]
@@ -94,12 +94,12 @@ def table(found: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("run")
 
 
-def parameters(trials: pd.DataFrame) -> list[str]:
-    """Name the columns of `table` that are parameters, without the seed."""
+def trial_parameters(trials: pd.DataFrame) -> list[str]:
+    """Name the columns of `trials_table` that are parameters, without the seed."""
     return list(trials.columns[: trials.columns.get_loc(SEED)])
 
 
-def settings(trials: pd.DataFrame) -> pd.DataFrame:
+def settings_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Take the seeds of each setting together, best mean validation accuracy first.
 
     A setting that lacks seeds which others have comes after those: with fewer, its mean has more luck in it.
@@ -107,7 +107,7 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     trials : DataFrame
-        From `table`.
+        From `trials_table`.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     -----
     The first of many settings is first by luck as well: its mean is flattered, and the p-values are somewhat too small.
     """
-    names = parameters(trials)
+    names = trial_parameters(trials)
     groups = trials.groupby(names, dropna=False, sort=False) if names else [((), trials)]
     found: list[tuple[pd.Series[float], dict[str, Any]]] = []
     for values, rows in groups:
@@ -134,23 +134,23 @@ def settings(trials: pd.DataFrame) -> pd.DataFrame:
     result = pd.DataFrame([row for _, row in found])
     p_values = np.array([_p_value(found[0][0], by_seed) for by_seed, _ in found[1:]])
     told = ~np.isnan(p_values)
-    p_values[told] = holm(p_values[told])
+    p_values[told] = holm_correction(p_values[told])
     return result.assign(p_value=[np.nan, *p_values])
 
 
-def ranked(found: pd.DataFrame) -> int:
-    """Count those of `settings` that have as many seeds as any: among them the first is chosen."""
+def ranked_count(found: pd.DataFrame) -> int:
+    """Count those of `settings_table` that have as many seeds as any: among them the first is chosen."""
     return int((found["seeds"] == found["seeds"].max()).sum())
 
 
 def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
     differences = (best - other).dropna().to_numpy()
-    if set(other.index) != set(best.index) or len(differences) < 2 or np.ptp(differences) < SAME:
+    if set(other.index) != set(best.index) or len(differences) < 2 or np.ptp(differences) < ACCURACY_TOLERANCE:
         return np.nan
     return float(ttest_1samp(differences, 0).pvalue)
 
 
-def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
+def parameter_means(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
     """Say how the validation accuracy goes with one parameter, over all settings of the others.
 
     For each seed the settings that share the parameter's value are averaged; the interval is over these means, so it speaks
@@ -163,7 +163,9 @@ def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
     DataFrame
         Index: the parameter's values in order; columns: mean, low, high (NaN for one seed), seeds, runs.
     """
-    others = trials[[name for name in (*parameters(trials), SEED) if name != parameter]].astype(str).agg("|".join, axis=1)
+    others = (
+        trials[[name for name in (*trial_parameters(trials), SEED) if name != parameter]].astype(str).agg("|".join, axis=1)
+    )
     met = trials[parameter].groupby(others).transform(lambda values: values.nunique(dropna=False))
     fair = trials[met == trials[parameter].nunique(dropna=False)]
     rows = {}
@@ -174,16 +176,16 @@ def effect(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(parameter)
 
 
-def choose(found: Sequence[Run], trials: pd.DataFrame) -> Chosen:
-    """Choose the setting that `settings` puts first, and open the test results of its runs alone.
+def best_setting(found: Sequence[Run], trials: pd.DataFrame) -> BestSetting:
+    """Choose the setting that `settings_table` puts first, and open the test results of its runs alone.
 
     Parameters
     ----------
     found : sequence of Run
     trials : DataFrame
-        From `table`, of the same runs.
+        From `trials_table`, of the same runs.
     """
-    names, best = parameters(trials), settings(trials).iloc[0]
+    names, best = trial_parameters(trials), settings_table(trials).iloc[0]
     setting = {name: best[name] for name in names}
     same = trials
     for name, value in setting.items():
@@ -193,28 +195,28 @@ def choose(found: Sequence[Run], trials: pd.DataFrame) -> Chosen:
     tests = same.assign(test=[by_name[name].metrics["test"]["accuracy"] for name in same.index])
     of_seeds = tests.groupby(SEED)["test"].mean().to_numpy()  # as validation: a seed that was trained twice counts once
     one_each = tuple(same.index[~same[SEED].duplicated()])
-    return Chosen(setting, one_each, (best["mean"], best["low"], best["high"]), mean_interval(of_seeds))
+    return BestSetting(setting, one_each, (best["mean"], best["low"], best["high"]), mean_interval(of_seeds))
 
 
-def words(setting: Mapping[str, Any]) -> str:
+def describe_setting(setting: Mapping[str, Any]) -> str:
     """Write a setting as ``batch_size 64, patience off``."""
-    return ", ".join(f"{name} {word(name, value)}" for name, value in setting.items()) or "the only setting"
+    return ", ".join(f"{name} {format_value(name, value)}" for name, value in setting.items()) or "the only setting"
 
 
-def word(name: str, value: Any) -> str:
+def format_value(name: str, value: Any) -> str:
     """Write a parameter's value as a person would."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return {"train_limit": "all", "patience": "off"}.get(name, "none")
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
-def in_words(found: pd.DataFrame) -> pd.DataFrame:
-    """Write `settings` for people: parameters, seeds, validation, 95 % interval, seconds, against the first."""
+def formatted_settings(found: pd.DataFrame) -> pd.DataFrame:
+    """Write `settings_table` for people: parameters, seeds, validation, 95 % interval, seconds, against the first."""
     names = list(found.columns[: found.columns.get_loc("seeds")])
     verdicts = ["worse" if p < 0.05 else "" if np.isnan(p) else "cannot tell" for p in found["p_value"]]
     fewer = found["seeds"] < found["seeds"].max()
     return pd.DataFrame(
-        {name: [word(name, value) for value in found[name]] for name in names}
+        {name: [format_value(name, value) for value in found[name]] for name in names}
         | {
             "seeds": found["seeds"],
             "validation": [f"{mean:.2%}" for mean in found["mean"]],
@@ -228,7 +230,7 @@ def in_words(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def share(numbers: tuple[float, float, float]) -> str:
+def format_interval(numbers: tuple[float, float, float]) -> str:
     """Write a mean and its interval as ``99.20 % (99.10 to 99.30 over seeds)``."""
     mean, low, high = numbers
     return f"{100 * mean:.2f} %" + ("" if np.isnan(low) else f" ({100 * low:.2f} to {100 * high:.2f} over seeds)")

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from mnist_utils import MnistError
-from mnist_utils._support.progress import shown
+from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.experiments import store
-from mnist_utils.experiments.grid import Point, varied, words
+from mnist_utils.experiments.grid import Trial, describe_trial, varied_parameters
 from mnist_utils.experiments.store import SweepError, pack
 from mnist_utils.pipeline import execute, warm_kernel
-from mnist_utils.pipeline.parameters import TRAINS, choose, settle
-from mnist_utils.runs.run import read
+from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK, resolve_parameters, select_notebooks
+from mnist_utils.runs.run import read_run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -58,7 +58,7 @@ class Outcome:
 # --- on a worker ------------------------------------------------------------------------------------------
 
 
-def compute(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
+def compute_trial(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
     """Execute the training notebook into a folder of its own, and return that folder.
 
     What fails is returned, not raised: the executed notebook comes with it.
@@ -79,11 +79,11 @@ def compute(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
         try:
             data = parameters["dataset"], parameters.get("data_dir")
             if _sha256(*data) != sha256:
-                _sha256.cache_clear()  # somebody may mend it while this worker lives
+                _sha256.cache_clear()  # somebody may fix it while this worker lives
                 where = f"{socket.gethostname()} has a {data[0]} of SHA-256 {_sha256(*data)[:12]}..."
                 raise SweepError(f"the worker on {where}, not {sha256[:12]}...")
-            steps = settle(choose(TRAINS), parameters)
-            execute.run(steps, key, Path(results), Console(quiet=True))
+            steps = resolve_parameters(select_notebooks(TRAINING_NOTEBOOK), parameters)
+            execute.run_notebooks(steps, key, Path(results), Console(quiet=True))
         except MnistError as problem:
             error = str(problem).splitlines()[0]
         return Outcome(pack(folder) if folder.is_dir() else b"", error)
@@ -99,7 +99,7 @@ def _sha256(dataset: str, data_dir: str | None) -> str:
 
 
 @contextlib.contextmanager
-def local(workers: int, *, threads: int | None = None) -> Iterator[Client]:
+def local_cluster(workers: int, *, threads: int | None = None) -> Iterator[Client]:
     """Start worker processes on this machine until the end of the block.
 
     Each computes with `threads` threads; by default they share the cores, so that they do not fight over them.
@@ -144,12 +144,12 @@ def dask_setup(_: Any) -> None:
 
 
 @contextlib.contextmanager
-def mapping(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def parallel_map(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """Give a `map` whose calls are computed by so many processes; with one worker it is Python's own, in this process."""
     if workers == 1:
         yield map
         return
-    with local(workers) as client:
+    with local_cluster(workers) as client:
         yield partial(_map, client)
 
 
@@ -160,11 +160,11 @@ def _map(client: Client, function: Callable[..., Any], *arguments: Iterable[Any]
         try:
             yield future.result()
         except KilledWorker as error:
-            raise SweepError(_why(error)) from None
+            raise SweepError(_failure_reason(error)) from None
 
 
 @contextlib.contextmanager
-def remote(address: str) -> Iterator[Client]:
+def connect_cluster(address: str) -> Iterator[Client]:
     """Connect to a scheduler that others started.
 
     Raises
@@ -173,7 +173,7 @@ def remote(address: str) -> Iterator[Client]:
         If none answers there.
     """
     client = _connected(address)  # which imports Dask, whose loggers are there from then on
-    with _quiet(), client:
+    with _quiet_dask(), client:
         yield client
 
 
@@ -203,7 +203,7 @@ def _connected(address: str) -> Client:
             f"scheduler: given {address}; tls needs certificates: name their files in Dask's settings, distributed.comm.tls"
         )
     raise SweepError(
-        f"scheduler: given {address}; no scheduler answers there ({_why(found)}). "
+        f"scheduler: given {address}; no scheduler answers there ({_failure_reason(found)}). "
         "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
     )
 
@@ -223,7 +223,7 @@ def has_workers(client: Client) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_dask() -> Iterator[None]:
     """Keep Dask from logging, with tracebacks, what we tell of in a line: that the scheduler went away."""
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")]
     levels = [logger.level for logger in loggers]
@@ -236,9 +236,9 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def compute_all(
-    client: Client, points: list[Point], *, retries: int = 1, data_dir: Path | None = None
-) -> Iterator[tuple[Point, Outcome, bool]]:
+def compute_trials(
+    client: Client, points: list[Trial], *, retries: int = 1, data_dir: Path | None = None
+) -> Iterator[tuple[Trial, Outcome, bool]]:
     """Have every point computed, those that fail again.
 
     Parameters
@@ -269,13 +269,13 @@ def compute_all(
     tries: Counter[str] = Counter()
     waiting = {}
 
-    def submit(point: Point) -> Any:
+    def submit(point: Trial) -> Any:
         tries[point.key] += 1
         parameters = {name: value for name, value in point.config.model_dump().items() if value is not None}
         parameters |= {"data_dir": str(data_dir)} if data_dir else {}
         # One first word for all: Dask then knows how long they take, and gives each to the worker that is free first.
         key = f"point-{point.key}-{tries[point.key]}-{command}"
-        future = client.submit(compute, point.key, parameters, point.sha256, key=key, pure=False)
+        future = client.submit(compute_trial, point.key, parameters, point.sha256, key=key, pure=False)
         waiting[future.key] = point
         return future
 
@@ -284,20 +284,20 @@ def compute_all(
         if future.status not in ("finished", "error"):
             raise SweepError("the scheduler went away")
         point = waiting.pop(future.key)
-        failed = future.status == "error"  # of the worker, not of the training, which `compute` tells of
+        failed = future.status == "error"  # of the worker, not of the training, which `compute_trial` tells of
         try:
-            outcome = Outcome(b"", _why(future.exception())) if failed else future.result()
+            outcome = Outcome(b"", _failure_reason(future.exception())) if failed else future.result()
         except (CancelledError, OSError):  # the scheduler died while the run was on its way
             raise SweepError("the scheduler went away") from None
         except KilledWorker as error:  # it died with the run, and so did those that tried again
-            outcome = Outcome(b"", _why(error))
+            outcome = Outcome(b"", _failure_reason(error))
         again = bool(outcome.error) and tries[point.key] <= retries
         if again:
             coming.add(submit(point))
         yield point, outcome, not again
 
 
-def _why(error: BaseException) -> str:
+def _failure_reason(error: BaseException) -> str:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, KilledWorker):
@@ -305,9 +305,9 @@ def _why(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
-def run(
+def run_trials(
     client: Client,
-    points: list[Point],
+    points: list[Trial],
     folder: Path,
     *,
     retries: int = 1,
@@ -321,9 +321,9 @@ def run(
     client : distributed.Client
     points : list of Point
     folder : Path
-        The sweep's, see `experiments.store.keep`.
+        The sweep's, see `experiments.store.store_trial`.
     retries, data_dir
-        See `compute_all`.
+        See `compute_trials`.
     progress : bool
         Show how far it is, with the best validation accuracy so far.
 
@@ -334,19 +334,19 @@ def run(
     OSError
         If a run cannot be written; those before it are kept.
     """
-    found, names = store.read(folder, points), varied(points)
-    todo = [point for point in points if not store.is_done(found.get(point.key))]
+    found, names = store.read_trials(folder, points), varied_parameters(points)
+    todo = [point for point in points if not store.is_trained(found.get(point.key))]
     done = len(points) - len(todo)
-    best = max((run.metrics["validation"]["accuracy"] for run in store.whole(found)), default=0.0)
-    with shown(len(points), done, enabled=progress) as show:
+    best = max((run.metrics["validation"]["accuracy"] for run in store.trained_runs(found)), default=0.0)
+    with progress_display(len(points), done, enabled=progress) as show:
         show(done, _so_far(done, len(points), best))
-        for point, outcome, last in compute_all(client, todo, retries=retries, data_dir=data_dir):
-            store.keep(folder, point.key, outcome.packed, outcome.error)
-            what = words(point, names)
+        for point, outcome, last in compute_trials(client, todo, retries=retries, data_dir=data_dir):
+            store.store_trial(folder, point.key, outcome.packed, outcome.error)
+            what = describe_trial(point, names)
             if outcome.error:
                 line = f"{what}: {outcome.error}{'' if last else '; is tried again'}"
             else:
-                numbers = read(point.key, folder / store.POINTS).metrics
+                numbers = read_run(point.key, folder / store.TRIALS).metrics
                 accuracy = numbers["validation"]["accuracy"]
                 best = max(best, accuracy)
                 line = f"{what}: {accuracy:.2%} of the validation images right, {numbers['seconds']['training']:.1f} s"

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_utils import MnistError
 from mnist_utils._support import files
-from mnist_utils.experiments.grid import Point, varied
+from mnist_utils.experiments.grid import Trial, varied_parameters
 from mnist_utils.runs import record
-from mnist_utils.runs import run as runs_run
-from mnist_utils.runs.run import Run, RunError
+from mnist_utils.runs.run import NOTEBOOKS, Run, RunError, list_runs, read_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 SWEEPS = "sweeps"  # in the folder of all runs
-POINTS = "points"  # in a sweep's folder: its runs
+TRIALS = "points"  # in a sweep's folder: its runs
 _DEFINITION = "sweep.json"  # in a sweep's folder: what was asked for
 
 
@@ -46,15 +45,15 @@ def pack(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _readable(folder: Path, key: str) -> bool:
+def _is_readable(folder: Path, key: str) -> bool:
     try:
-        runs_run.read(key, folder / POINTS)
+        read_run(key, folder / TRIALS)
     except RunError:
         return False
     return True
 
 
-def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
+def store_trial(folder: Path, key: str, packed: bytes, error: str) -> None:
     """Put a point's run, whole or as far as it came, at its place in the sweep's folder in one step.
 
     Parameters
@@ -73,10 +72,10 @@ def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
     OSError
         If it cannot be written; what was there is untouched.
     """
-    place = folder / POINTS / key
-    if not packed and _readable(folder, key):  # the try before tells more: it has a notebook
-        (place / runs_run.NOTEBOOKS).mkdir(exist_ok=True)
-        record.mark(place / runs_run.NOTEBOOKS, error)
+    place = folder / TRIALS / key
+    if not packed and _is_readable(folder, key):  # the try before tells more: it has a notebook
+        (place / NOTEBOOKS).mkdir(exist_ok=True)
+        record.mark_incomplete(place / NOTEBOOKS, error)
         return
     beside = place.with_name(f".writing-{os.getpid()}-{key}")
     try:
@@ -85,8 +84,8 @@ def keep(folder: Path, key: str, packed: bytes, error: str) -> None:
             if archive:
                 archive.extractall(beside, filter="data")
         if error:
-            (beside / runs_run.NOTEBOOKS).mkdir(exist_ok=True)
-            record.mark(beside / runs_run.NOTEBOOKS, error)
+            (beside / NOTEBOOKS).mkdir(exist_ok=True)
+            record.mark_incomplete(beside / NOTEBOOKS, error)
         for path in beside.rglob("*"):
             _flush(path)
         if place.exists():  # an earlier try; a kill between these two lines loses no more than that
@@ -105,28 +104,28 @@ def _flush(path: Path) -> None:
         os.close(number)
 
 
-def read(folder: Path, points: Iterable[Point]) -> dict[str, Run]:
+def read_trials(folder: Path, points: Iterable[Trial]) -> dict[str, Run]:
     """Read the runs of those points that were tried, whole or not, by the point's key."""
     found = {}
     for point in points:
-        if not (folder / POINTS / point.key).is_dir():
+        if not (folder / TRIALS / point.key).is_dir():
             continue
         with contextlib.suppress(RunError):  # damaged, which is as good as not tried
-            found[point.key] = runs_run.read(point.key, folder / POINTS)
+            found[point.key] = read_run(point.key, folder / TRIALS)
     return found
 
 
-def is_done(run: Run | None) -> bool:
+def is_trained(run: Run | None) -> bool:
     """Say whether a point's run came to its end."""
     return run is not None and not run.incomplete and bool(run.metrics)
 
 
-def whole(found: Mapping[str, Run]) -> list[Run]:
-    """List those of `read` that came to their end."""
-    return [run for run in found.values() if is_done(run)]
+def trained_runs(found: Mapping[str, Run]) -> list[Run]:
+    """List those of `read_trials` that came to their end."""
+    return [run for run in found.values() if is_trained(run)]
 
 
-def select(which: str, results: Path) -> list[Run]:
+def select_runs(which: str, results: Path) -> list[Run]:
     """Read the runs to compare: those that were trained and tested.
 
     Parameters
@@ -147,13 +146,13 @@ def select(which: str, results: Path) -> list[Run]:
         if done := _of_sweep(definition):
             return done
     if not which:
-        trained = [run for run in runs_run.list_runs(results) if run.metrics]
+        trained = [run for run in list_runs(results) if run.metrics]
         return [run for run in trained if run.config["dataset"]["name"] == trained[0].config["dataset"]["name"]]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):
         definition = results / SWEEPS / (name or "-") / _DEFINITION
         several = _of_sweep(definition) if definition.is_file() else []
-        several = several or [run for run in runs_run.list_runs(results) if fnmatch.fnmatchcase(run.name, name)]
+        several = several or [run for run in list_runs(results) if fnmatch.fnmatchcase(run.name, name)]
         if not several:
             raise RunError(f"no run or sweep {name!r} in {results}; mnist runs lists the runs")
         found |= {run.path: run for run in several if run.metrics}
@@ -166,10 +165,10 @@ def _of_sweep(definition: Path) -> list[Run]:
         keys = set(json.loads(definition.read_text(encoding="utf-8"))["points"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{definition} is damaged ({error!r}); give the command of the sweep again") from None
-    return [run for run in runs_run.list_runs(definition.parent / POINTS) if run.name in keys and is_done(run)]
+    return [run for run in list_runs(definition.parent / TRIALS) if run.name in keys and is_trained(run)]
 
 
-def write_table(folder: Path, points: list[Point], found: Mapping[str, Run]) -> pd.DataFrame:
+def write_table(folder: Path, points: list[Trial], found: Mapping[str, Run]) -> pd.DataFrame:
     """Write ``table.csv``: a row for each point, in the order of the sweep, done or not; return it.
 
     Parameters
@@ -178,23 +177,23 @@ def write_table(folder: Path, points: list[Point], found: Mapping[str, Run]) -> 
         The sweep's.
     points : list of Point
     found : mapping
-        From `read`.
+        From `read_trials`.
 
     Returns
     -------
     DataFrame
         Index: the points' keys; columns: the parameters that vary, seed, state (done, failed or not tried), validation, low,
-        high, seconds (see `experiments.results.table`; NaN where not done), error, commit, cpu. No test
+        high, seconds (see `experiments.results.trials_table`; NaN where not done), error, commit, cpu. No test
         result: one may not choose by it.
     """
     import pandas as pd
 
-    names, rows = varied(points), []
+    names, rows = varied_parameters(points), []
     for point in points:
         run = found.get(point.key)
         row: dict[str, Any] = {"key": point.key} | {name: getattr(point.config, name) for name in (*names, "seed")}
-        row["state"] = "done" if is_done(run) else "failed" if run else "not tried"
-        numbers = run.metrics["validation"] if run and is_done(run) else None
+        row["state"] = "done" if is_trained(run) else "failed" if run else "not tried"
+        numbers = run.metrics["validation"] if run and is_trained(run) else None
         row["validation"] = numbers and numbers["accuracy"]
         row["low"], row["high"] = numbers["accuracy_interval"] if numbers else (None, None)
         row["seconds"] = run.metrics["seconds"]["training"] if run and numbers else None
@@ -203,24 +202,24 @@ def write_table(folder: Path, points: list[Point], found: Mapping[str, Run]) -> 
         row["cpu"] = run.config.get("cpu", {}).get("name", "") if run else ""
         rows.append(row)
     table = pd.DataFrame(rows).set_index("key")
-    files.write(folder / "table.csv", lambda path: table.to_csv(path))
+    files.write_atomic(folder / "table.csv", lambda path: table.to_csv(path))
     return table
 
 
-def new_folder(name: str, results: Path) -> Path:
-    """Make the folder of the sweep `name`, if it is not there yet; see `runs.record.new_folder`."""
-    return record.new_folder(name, results / SWEEPS, option="name")
+def new_sweep_folder(name: str, results: Path) -> Path:
+    """Make the folder of the sweep `name`, if it is not there yet; see `runs.record.new_run_folder`."""
+    return record.new_run_folder(name, results / SWEEPS, option="name")
 
 
-def begin(folder: Path, given: Mapping[str, Any], random: int | None, points: list[Point]) -> None:
+def write_definition(folder: Path, given: Mapping[str, Any], random: int | None, points: list[Trial]) -> None:
     """Remove what a killed client left half-written, and write ``sweep.json``: what was asked for, and its points."""
-    for leftover in (folder / POINTS).glob(".writing-*"):
+    for leftover in (folder / TRIALS).glob(".writing-*"):
         shutil.rmtree(leftover)
     content = {"parameters": dict(given), "random": random, "points": [point.key for point in points]}
-    files.write_text(folder / _DEFINITION, json.dumps(content, indent=2, default=str))
+    files.write_text_atomic(folder / _DEFINITION, json.dumps(content, indent=2, default=str))
 
 
-def left(folder: Path, points: list[Point]) -> list[Point]:
+def pending_trials(folder: Path, points: list[Trial]) -> list[Trial]:
     """List the points that are not done: not tried, or not to the end."""
-    found = read(folder, points)
-    return [point for point in points if not is_done(found.get(point.key))]
+    found = read_trials(folder, points)
+    return [point for point in points if not is_trained(found.get(point.key))]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_utils._support import files
-from mnist_utils.pipeline.parameters import TRAINS, NotebookError, Step, default_value
-from mnist_utils.runs.record import alone, check_begun_with, mark, new_folder
-from mnist_utils.runs.run import NOTEBOOKS, is_whole, read
+from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK, NotebookError, NotebookStep, default_value
+from mnist_utils.runs.record import check_same_config, mark_incomplete, new_run_folder, run_lock
+from mnist_utils.runs.run import NOTEBOOKS, is_complete, read_run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -25,7 +25,7 @@ _LOCATIONS = ("results",)  # parameters that say where the run lies, not what is
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A notebook that was executed to its end: its name, its seconds, and whether an earlier command did it."""
 
     name: str
@@ -36,7 +36,7 @@ class Done:
 # --- executing --------------------------------------------------------------------------------------------
 
 
-def run(steps: list[Step], name: str, results: Path, console: Console) -> list[Done]:
+def run_notebooks(steps: list[NotebookStep], name: str, results: Path, console: Console) -> list[StepResult]:
     """Execute notebooks into ``results/name/notebooks``, from the first that is not done.
 
     Done is what was executed to its end from the same source with the same parameters. Until the last is done, the
@@ -47,7 +47,7 @@ def run(steps: list[Step], name: str, results: Path, console: Console) -> list[D
     steps : list of Step
         From `settle`.
     name : str
-        The run's; `TRAINS` trains a network into it, and the others read that network. Where there is none, they
+        The run's; `TRAINING_NOTEBOOK` trains a network into it, and the others read that network. Where there is none, they
         choose for themselves.
     results : Path
         Folder of all runs.
@@ -63,69 +63,69 @@ def run(steps: list[Step], name: str, results: Path, console: Console) -> list[D
         these; nothing of it is touched.
     """
     results = results.resolve()
-    place = new_folder(name, results) / NOTEBOOKS
+    place = new_run_folder(name, results) / NOTEBOOKS
     _check_training(steps, place.parent)
     place.mkdir(exist_ok=True)
-    with alone(place, name):
-        with alone(place.parent, name):
+    with run_lock(place, name):
+        with run_lock(place.parent, name):
             pass  # else a training that began before would end as an error of the notebook that trains
         for leftover in place.glob(".writing-*"):  # of a process that was killed: nobody else works here now
             leftover.unlink()
-        done: list[Done] = []
+        done: list[StepResult] = []
         with _progress(console) as bar:
             for step in steps:
                 parameters = step.given | _of_the_run(step, place.parent)
                 executed = place / step.path.name
-                before = all(one.before for one in done) and _is_done(step, parameters, executed)
+                before = all(one.before for one in done) and _is_executed(step, parameters, executed)
                 if not before:
                     (place.parent / "report.html").unlink(missing_ok=True)  # it would no longer be true
-                    mark(place, f"notebook {step.name} was not finished")
+                    mark_incomplete(place, f"notebook {step.name} was not finished")
                     _execute(step, parameters, executed, bar)
-                done.append(Done(step.name, _seconds(executed), before))
+                done.append(StepResult(step.name, _seconds(executed), before))
                 if before or not console.is_terminal:
                     console.print(f"{step.name}  {'was done before' if before else f'{done[-1].seconds:.1f} s'}")
         _unmark(place)
     return done
 
 
-def _check_training(steps: list[Step], folder: Path) -> None:
+def _check_training(steps: list[NotebookStep], folder: Path) -> None:
     """Refuse to train into a run that was begun with other settings: the notebook would only find out in the middle."""
     from papermill import inspect_notebook
 
-    from mnist_utils.training.config import TrainConfig, from_parameters, make_config
+    from mnist_utils.training.config import TrainConfig, given_fields, make_config
 
-    trains = [step for step in steps if step.name == TRAINS]
+    trains = [step for step in steps if step.name == TRAINING_NOTEBOOK]
     if not trains or not (folder / "config.json").is_file():
         return
-    begun = read(folder, folder.parent)
+    begun = read_run(folder, folder.parent)
     defaults = {name: default_value(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
-    given = from_parameters(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given)
+    given = given_fields(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given)
     if given["dataset"] in (None, "auto"):  # which it stands for is found out when it is loaded
         given["dataset"] = begun.config["dataset"]["name"]
     settled = make_config(**given).model_dump()
-    check_begun_with(begun, {name: value for name, value in settled.items() if name in trains[0].allowed})
+    check_same_config(begun, {name: value for name, value in settled.items() if name in trains[0].allowed})
 
 
-def _of_the_run(step: Step, place: Path) -> dict[str, Any]:
+def _of_the_run(step: NotebookStep, place: Path) -> dict[str, Any]:
     """Say which run a notebook trains or reads."""
-    own = step.name == TRAINS or is_whole(place)
+    own = step.name == TRAINING_NOTEBOOK or is_complete(place)
     found = {"results": str(place.parent), "run": place.name if own else ""}
     return {name: value for name, value in found.items() if name in step.allowed}
 
 
-def _is_done(step: Step, parameters: dict[str, Any], executed: Path) -> bool:
+def _is_executed(step: NotebookStep, parameters: dict[str, Any], executed: Path) -> bool:
     if not executed.is_file():
         return False
-    notebook = _read(executed)
+    notebook = _read_notebook(executed)
     facts = notebook.metadata.get("papermill", {})
     return (
         facts.get("exception") is False  # ours: papermill itself writes no False there
-        and _settings(facts["parameters"]) == _settings(parameters)
-        and _sources(notebook) == _sources(_read(step.path))
+        and _hyper_parameters(facts["parameters"]) == _hyper_parameters(parameters)
+        and _sources(notebook) == _sources(_read_notebook(step.path))
     )
 
 
-def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
+def _hyper_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name not in _LOCATIONS}
 
 
@@ -135,26 +135,26 @@ def _sources(notebook: NotebookNode) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in notebook.cells if added not in cell.metadata.get("tags", [])]
 
 
-def _read(path: Path) -> NotebookNode:
+def _read_notebook(path: Path) -> NotebookNode:
     import nbformat
 
     return nbformat.read(path, as_version=4)
 
 
 def _seconds(executed: Path) -> float:
-    return float(_read(executed).metadata.papermill.duration)
+    return float(_read_notebook(executed).metadata.papermill.duration)
 
 
 def _unmark(place: Path) -> None:
     """Take the mark away, unless it is of a notebook that this command left out."""
     for path in sorted(place.glob("*.ipynb")):
-        if _read(path).metadata.get("papermill", {}).get("exception") is not False:
-            mark(place, f"notebook {path.stem} was not finished")
+        if _read_notebook(path).metadata.get("papermill", {}).get("exception") is not False:
+            mark_incomplete(place, f"notebook {path.stem} was not finished")
             return
     (place / "incomplete").unlink(missing_ok=True)
 
 
-def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progress) -> None:
+def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar: Progress) -> None:
     from nbclient.exceptions import DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
@@ -169,7 +169,7 @@ def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progre
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
     why = "was not finished"
     try:
-        with kernels_of_this_environment():
+        with use_this_environment():
             # Nothing is written while it runs: papermill would write in place, and a kill would leave half a notebook.
             execute_notebook(
                 str(step.path).replace("{", "{{").replace("}", "}}"),
@@ -197,10 +197,10 @@ def _execute(step: Step, parameters: dict[str, Any], executed: Path, bar: Progre
         why = f"the kernel did not start: {error}"
     finally:
         if begun:
-            why = _state(begun[0], step, why)
-            files.write_text(executed, _text(begun[0]))
+            why = _failure_text(begun[0], step, why)
+            files.write_text_atomic(executed, _output_text(begun[0]))
         if why:
-            mark(executed.parent, f"notebook {step.name}: {why}")
+            mark_incomplete(executed.parent, f"notebook {step.name}: {why}")
     if why:
         kept = f"\nAs far as it came, it is in {executed}" if begun else ""
         raise NotebookError(f"notebook {step.name}: {why}{kept}")
@@ -210,13 +210,13 @@ def _code(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _text(notebook: NotebookNode) -> str:
+def _output_text(notebook: NotebookNode) -> str:
     import nbformat
 
     return nbformat.writes(notebook)
 
 
-def _state(notebook: NotebookNode, step: Step, why: str) -> str:
+def _failure_text(notebook: NotebookNode, step: NotebookStep, why: str) -> str:
     """State in papermill's metadata what became of a notebook; return why it stopped, and in which cell.
 
     Papermill takes a cell that killed the kernel, and all after it, for completed.
@@ -239,7 +239,7 @@ def _state(notebook: NotebookNode, step: Step, why: str) -> str:
 
 
 @contextlib.contextmanager
-def kernels_of_this_environment() -> Iterator[None]:
+def use_this_environment() -> Iterator[None]:
     """Let the kernel `python3` be this very Python, and its figures be drawn into the notebook."""
     kept = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
     # A kernel that a person registered in the home folder would win where the environment is another user's.

@@ -12,11 +12,11 @@ from mnist_utils import ConfigError, MnistError
 from mnist_utils.runs.run import NOTEBOOKS
 
 # What the profile `full` changes; the notebooks' own defaults are the profile `quick`.
-FULL: dict[str, dict[str, Any]] = {
+FULL_PROFILE: dict[str, dict[str, Any]] = {
     "02_train": {"epochs": 10},
     "05_ablations": {"repeats": 5, "ablation_images": 10_000, "ablation_epochs": 5},
 }
-TRAINS = "02_train"  # trains into the run; the others read it, or are without a run
+TRAINING_NOTEBOOK = "02_train"  # trains into the run; the others read it, or are without a run
 _TYPES: dict[str, tuple[type, str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
@@ -30,7 +30,7 @@ class NotebookError(MnistError):
 
 
 @dataclass(frozen=True)
-class Step:
+class NotebookStep:
     """One notebook of a pipeline.
 
     Attributes
@@ -53,7 +53,7 @@ class Step:
         return self.path.stem
 
 
-def folder() -> Path:
+def notebooks_folder() -> Path:
     """Return the clone's folder of notebooks.
 
     Raises
@@ -67,7 +67,7 @@ def folder() -> Path:
     return found
 
 
-def choose(only: str | None = None) -> list[Path]:
+def select_notebooks(only: str | None = None) -> list[Path]:
     """List the notebooks in the order of their names.
 
     Parameters
@@ -80,7 +80,7 @@ def choose(only: str | None = None) -> list[Path]:
     ConfigError
         Names each word that is no notebook, and those that are.
     """
-    paths = sorted(folder().glob("[0-9]*_*.ipynb"))
+    paths = sorted(notebooks_folder().glob("[0-9]*_*.ipynb"))
     if only is None:
         return paths
     names: dict[str, Path] = {}
@@ -96,7 +96,7 @@ def choose(only: str | None = None) -> list[Path]:
     return [path for path in paths if path in {names[word] for word in words}]
 
 
-def settle(paths: list[Path], given: dict[str, Any], *, profile: str = "quick") -> list[Step]:
+def resolve_parameters(paths: list[Path], given: dict[str, Any], *, profile: str = "quick") -> list[NotebookStep]:
     """Give each notebook those of the parameters that it has, checked.
 
     Parameters
@@ -106,7 +106,7 @@ def settle(paths: list[Path], given: dict[str, Any], *, profile: str = "quick") 
     given : dict
         Parameters by name; text is read as the type that the notebook states for it.
     profile : str
-        ``quick``: the notebooks' own defaults; ``full``: with those of `FULL`. `given` wins over both.
+        ``quick``: the notebooks' own defaults; ``full``: with those of `FULL_PROFILE`. `given` wins over both.
 
     Raises
     ------
@@ -130,23 +130,23 @@ def settle(paths: list[Path], given: dict[str, Any], *, profile: str = "quick") 
             )
     steps = []
     for path, parameters in known.items():
-        wanted = FULL.get(path.stem, {}) if profile == "full" else {}
+        wanted = FULL_PROFILE.get(path.stem, {}) if profile == "full" else {}
         wanted = wanted | {name: value for name, value in given.items() if name in parameters}
         parsed = {}
         for name, value in wanted.items():
             try:
-                parsed[name] = _parse(value, parameters[name])
+                parsed[name] = _parse_value(value, parameters[name])
             except ConfigError as error:
                 problems.append(str(error))
         defaults = {name: default_value(parameters[name]) for name in parsed}
         problems += _out_of_range({name: value for name, value in parsed.items() if value != defaults[name]})
-        steps.append(Step(path, frozenset(parameters), parsed))
+        steps.append(NotebookStep(path, frozenset(parameters), parsed))
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return steps
 
 
-def _parse(value: Any, parameter: dict[str, str]) -> Any:
+def _parse_value(value: Any, parameter: dict[str, str]) -> Any:
     """Read a value as the type that the notebook states for its parameter."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -188,7 +188,7 @@ def _out_of_range(given: dict[str, Any]) -> list[str]:
     return []
 
 
-def read_parameters(path: Path, *, as_text: bool = False) -> dict[str, Any]:
+def read_parameters_file(path: Path, *, as_text: bool = False) -> dict[str, Any]:
     """Read parameters from a YAML file, ``name: value`` on each line, as papermill does.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_utils._support import files
 from mnist_utils.runs import evaluate
-from mnist_utils.runs.run import NOTEBOOKS, RunError, read
+from mnist_utils.runs.run import NOTEBOOKS, RunError, read_run
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,7 +49,7 @@ class Page:
     figures: list[Figure]
 
 
-def write(folder: Path) -> Path:
+def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's folder, and ``notebooks/NAME.html`` for each executed notebook.
 
     Parameters
@@ -71,28 +71,28 @@ def write(folder: Path) -> Path:
     """
     import nbformat
 
-    templates = environment()
+    templates = template_environment()
     pages = []
     for path in sorted((folder / NOTEBOOKS).glob("*.ipynb")):
         notebook = _described(nbformat.read(path, as_version=4), path.stem)
-        pages.append(_page(notebook, path.stem))
+        pages.append(_make_page(notebook, path.stem))
         content = templates.get_template("notebook.html").render(
-            page=pages[-1], run=folder.name, content=_content(notebook), highlighting=_highlighting()
+            page=pages[-1], run=folder.name, content=_notebook_html(notebook), highlighting=_highlighting()
         )
-        files.write_text(path.with_suffix(".html"), content)
-    run = read(folder, folder.parent) if (folder / "config.json").is_file() else None
+        files.write_text_atomic(path.with_suffix(".html"), content)
+    run = read_run(folder, folder.parent) if (folder / "config.json").is_file() else None
     report = templates.get_template("report.html").render(
         name=folder.name,
         run=run if run and run.metrics else None,
         incomplete=run.incomplete if run else "",
         pages=pages,
-        robustness=_robustness(folder),
+        robustness=_read_robustness(folder),
     )
-    files.write_text(folder / "report.html", report)
+    files.write_text_atomic(folder / "report.html", report)
     return folder / "report.html"
 
 
-def _robustness(folder: Path) -> dict[str, Any] | None:
+def _read_robustness(folder: Path) -> dict[str, Any] | None:
     """Read what `mnist evaluate --robustness` wrote, if it was called: the table, and the figure in base64."""
     path = folder / evaluate.ROBUSTNESS
     if not path.is_file():
@@ -108,7 +108,7 @@ def _robustness(folder: Path) -> dict[str, Any] | None:
     return content | {"figure": base64.b64encode(figure.read_bytes()).decode() if figure.is_file() else ""}
 
 
-def environment() -> Environment:
+def template_environment() -> Environment:
     """Make the templates' surroundings: what is undefined is an error, what a page shows cannot act in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -152,7 +152,7 @@ def _sections(notebook: NotebookNode) -> list[tuple[NotebookNode, str]]:
     return pairs
 
 
-def _page(notebook: NotebookNode, name: str) -> Page:
+def _make_page(notebook: NotebookNode, name: str) -> Page:
     pairs = _sections(notebook)
     facts = notebook.metadata.get("papermill", {})
     return Page(
@@ -183,7 +183,7 @@ _FOLDED = """
 """
 
 
-def _content(notebook: NotebookNode) -> Any:
+def _notebook_html(notebook: NotebookNode) -> Any:
     from markupsafe import Markup
     from nbconvert import HTMLExporter
 

@@ -3,59 +3,72 @@
 All figures are here: ``from mnist_utils import plots``, then ``plots.confusion_matrix(...)``.
 """
 
-from mnist_utils.plots.calibration import confidence_histogram, reliability_before_after, reliability_diagram, risk_coverage
-from mnist_utils.plots.data import by_digit, class_balance, class_means, digit_map, image_map, neighbour_distances, pixel_use
+from mnist_utils.plots.calibration import (
+    confidence_histogram,
+    reliability_before_after,
+    reliability_diagram,
+    risk_coverage_curve,
+)
+from mnist_utils.plots.data import (
+    class_balance,
+    class_means,
+    digit_map,
+    image_map,
+    nearest_distances,
+    pixel_use,
+    values_by_digit,
+)
 from mnist_utils.plots.errors import (
+    accuracy_bars,
+    attribution_rows,
     class_scores,
-    confused_pairs,
+    confused_pairs_bars,
     confusion_matrices,
     confusion_matrix,
     digit_bars,
-    explanations,
-    robustness,
-    shares,
+    robustness_bars,
 )
-from mnist_utils.plots.images import image_grid, image_rows, pairs, picture_and_answer, reading_steps
+from mnist_utils.plots.images import image_grid, image_pairs, image_rows, picture_and_prediction, preprocessing_steps
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
     loss_curves,
-    paired_effect,
+    paired_comparison,
     paired_interval,
     paired_values,
     training_curves,
 )
 
 __all__ = [
+    "accuracy_bars",
     "accuracy_curves",
-    "by_digit",
+    "attribution_rows",
     "class_balance",
     "class_means",
     "class_scores",
     "confidence_histogram",
-    "confused_pairs",
+    "confused_pairs_bars",
     "confusion_matrices",
     "confusion_matrix",
     "digit_bars",
     "digit_map",
-    "explanations",
     "image_grid",
     "image_map",
+    "image_pairs",
     "image_rows",
     "latencies",
     "loss_curves",
-    "neighbour_distances",
-    "paired_effect",
+    "nearest_distances",
+    "paired_comparison",
     "paired_interval",
     "paired_values",
-    "pairs",
-    "picture_and_answer",
+    "picture_and_prediction",
     "pixel_use",
-    "reading_steps",
+    "preprocessing_steps",
     "reliability_before_after",
     "reliability_diagram",
-    "risk_coverage",
-    "robustness",
-    "shares",
+    "risk_coverage_curve",
+    "robustness_bars",
     "training_curves",
+    "values_by_digit",
 ]

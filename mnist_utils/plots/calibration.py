@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike
 from mnist_utils.plots.style import HIGHEST_THRESHOLD, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
 
 if TYPE_CHECKING:
-    from mnist_utils.evaluation.calibration import Reliability
-    from mnist_utils.evaluation.errors import Answered
+    from mnist_utils.evaluation.calibration import ReliabilityBins
+    from mnist_utils.evaluation.errors import SelectivePrediction
 
 
-def reliability_diagram(found: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
+def reliability_diagram(found: ReliabilityBins, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw the share of right answers against confidence, bin by bin, with 95 % intervals and the bins' images."""
     from mnist_utils.evaluation.statistics import wilson_interval
 
@@ -45,7 +45,9 @@ def reliability_diagram(found: Reliability, *, title: str = "", ax: Axes | None 
     return ax
 
 
-def reliability_before_after(before: Reliability, after: Reliability, *, title: str, figure: Figure | None = None) -> Figure:
+def reliability_before_after(
+    before: ReliabilityBins, after: ReliabilityBins, *, title: str, figure: Figure | None = None
+) -> Figure:
     """Draw two reliability diagrams side by side: as trained, and after temperature scaling."""
     figure, axes = axes_pair(figure, (11, 5.8))
     reliability_diagram(before, title="As trained", ax=axes[0])
@@ -54,7 +56,9 @@ def reliability_before_after(before: Reliability, after: Reliability, *, title: 
     return figure
 
 
-def risk_coverage(curve: pd.DataFrame, chosen: Answered, *, goal: float, title: str, figure: Figure | None = None) -> Figure:
+def risk_coverage_curve(
+    curve: pd.DataFrame, chosen: SelectivePrediction, *, goal: float, title: str, figure: Figure | None = None
+) -> Figure:
     """Draw what is gained by leaving uncertain images to a person: against the threshold, and against the share left.
 
     Parameters
@@ -87,8 +91,8 @@ def risk_coverage(curve: pd.DataFrame, chosen: Answered, *, goal: float, title: 
     if chosen.answered:
         point = {"color": "black", "marker": "D", "linestyle": "", "label": "threshold chosen on validation images"}
         left.plot([min(chosen.threshold, HIGHEST_THRESHOLD)], [chosen.accuracy], **point)
-        right.plot([chosen.left], [1 - chosen.accuracy], **point)
-        right.set_xlim(-0.01, max(0.1, min(1.0, 3 * chosen.left)))
+        right.plot([chosen.deferred], [1 - chosen.accuracy], **point)
+        right.set_xlim(-0.01, max(0.1, min(1.0, 3 * chosen.deferred)))
     for ax in left, right:
         ax.grid(alpha=0.3)
         ax.legend(fontsize=9)

@@ -103,7 +103,7 @@ def pixel_use(levels: NDArray[Any], used: NDArray[Any], *, title: str, figure: F
     return figure
 
 
-def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
+def values_by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw how a measured value is spread among the images of each digit.
 
     Boxes hold the middle half, their line is the median, whiskers hold all but the outermost 1 % on either side.
@@ -128,7 +128,7 @@ def by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = ""
     return ax
 
 
-def neighbour_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
+def nearest_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw, for each part, the share of its images whose nearest training image is nearer than a distance."""
     ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
     styles = ("-", "--", ":")

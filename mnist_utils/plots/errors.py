@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from mnist_utils.plots.style import ERROR_COLOR, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
 
 if TYPE_CHECKING:
-    from mnist_utils.evaluation.attribution import Explanation
+    from mnist_utils.evaluation.attribution import Attribution
     from mnist_utils.evaluation.robustness import Robustness
 
 
@@ -74,8 +74,8 @@ def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None =
     return figure
 
 
-def confused_pairs(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw the most frequent errors as bars (columns digit, answer, images of `evaluation.errors.confused_pairs`)."""
+def confused_pairs_bars(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the most frequent errors as bars (columns digit, answer, images of `evaluation.errors.confused_pairs_bars`)."""
     ax = ax or plt.subplots(figsize=(5, 5), layout="constrained")[1]
     bars = ax.barh(
         [f"{pair.digit} taken for {pair.answer}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR
@@ -90,7 +90,7 @@ def confused_pairs(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = No
 
 
 def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw precision, recall and F1 of each digit with their intervals (`evaluation.errors.per_class`)."""
+    """Draw precision, recall and F1 of each digit with their intervals (`evaluation.errors.per_class_table`)."""
     ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
     for shift, name, colour, marker in (
         (-0.22, "precision", TRAINING_COLOR, "o"),
@@ -108,7 +108,7 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     return ax
 
 
-def explanations(found: Sequence[Explanation], *, title: str, figure: Figure | None = None) -> Figure:
+def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure | None = None) -> Figure:
     """Draw a row for each explained answer: image, evidence, neighbours, the least change that was found to flip it."""
     figure, k = figure or plt.figure(), len(found[0].neighbours)
     figure.set_size_inches(1.45 * (4 + k), 0.9 + 1.75 * len(found))
@@ -138,7 +138,7 @@ def explanations(found: Sequence[Explanation], *, title: str, figure: Figure | N
     return figure
 
 
-def shares(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw shares with their intervals, a row each (index: names; columns share, low, high; 0 to 1)."""
     ax = ax or plt.subplots(figsize=(9, 0.9 + 0.55 * len(table)), layout="constrained")[1]
     ends = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
@@ -154,7 +154,7 @@ def shares(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> A
     return ax
 
 
-def robustness(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
+def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
     """Draw a row for each change of the images: what it is called, some samples, and the accuracy with its interval."""
     figure = figure or plt.figure()
     table, gap = found.table, 2

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair
 
 if TYPE_CHECKING:
-    from mnist_utils.preprocessing.reader import Reading
+    from mnist_utils.preprocessing.reader import PreprocessedImage
 
 
 def image_grid(
@@ -36,7 +36,9 @@ def image_grid(
     return figure
 
 
-def picture_and_answer(picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
+def picture_and_prediction(
+    picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None
+) -> Figure:
     """Draw a picture beside the probabilities of the ten digits, the answer's bar in another colour."""
     figure, (left, right) = axes_pair(figure, (9, 3.4))
     left.imshow(np.asarray(picture), cmap="gray")
@@ -51,7 +53,7 @@ def picture_and_answer(picture: ArrayLike, probabilities: ArrayLike, *, title: s
     return figure
 
 
-def reading_steps(reading: Reading, *, title: str, figure: Figure | None = None) -> Figure:
+def preprocessing_steps(reading: PreprocessedImage, *, title: str, figure: Figure | None = None) -> Figure:
     """Draw how a picture became a network's input, step by step, the last step being what the network sees."""
     figure = figure or plt.figure()
     steps = {**reading.steps, "as the network sees it": reading.image / 255}
@@ -88,7 +90,7 @@ def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None
     return ax
 
 
-def pairs(
+def image_pairs(
     first: NDArray[Any],
     second: NDArray[Any],
     captions: Sequence[str],

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair
 
 if TYPE_CHECKING:
-    from mnist_utils.evaluation.statistics import Effect
+    from mnist_utils.evaluation.statistics import PairedEffect
 
 
 def accuracy_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -59,13 +59,13 @@ def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None 
     return figure
 
 
-def paired_values(effect: Effect, *, title: str = "", ax: Axes | None = None) -> Axes:
+def paired_values(effect: PairedEffect, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw what each seed gave with one variant and with the other, a line a seed.
 
     Parameters
     ----------
     effect : Effect
-        See `evaluation.statistics.compare`. Accuracies are drawn in per cent, times in seconds.
+        See `evaluation.statistics.paired_effect`. Accuracies are drawn in per cent, times in seconds.
     """
     ax = ax or plt.subplots(layout="constrained")[1]
     for pair in zip(effect.values_a, effect.values_b, strict=True):
@@ -83,13 +83,15 @@ def paired_values(effect: Effect, *, title: str = "", ax: Axes | None = None) ->
     return ax
 
 
-def paired_interval(effect: Effect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
+def paired_interval(
+    effect: PairedEffect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None
+) -> Axes:
     """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the side on which the claim holds.
 
     Parameters
     ----------
     effect : Effect
-        See `evaluation.statistics.compare`.
+        See `evaluation.statistics.paired_effect`.
     threshold : float, optional
         Where the claim begins to hold. Default: no effect.
     """
@@ -113,7 +115,9 @@ def paired_interval(effect: Effect, *, threshold: float | None = None, title: st
     return ax
 
 
-def paired_effect(effect: Effect, *, title: str, threshold: float | None = None, figure: Figure | None = None) -> Figure:
+def paired_comparison(
+    effect: PairedEffect, *, title: str, threshold: float | None = None, figure: Figure | None = None
+) -> Figure:
     """Draw a comparison of two variants: what each seed gave, and the difference with its interval."""
     figure, axes = axes_pair(figure, (9, 3.2))
     paired_values(effect, ax=axes[0])

@@ -9,7 +9,7 @@ from PIL import Image
 from mnist_utils._support.arrays import Images
 
 
-def place(ink: NDArray[np.floating]) -> Images:
+def center_digit(ink: NDArray[np.floating]) -> Images:
     """Place a digit as MNIST places its digits: in a 20x20 box, its mass at the centre of 28x28.
 
     Parameters

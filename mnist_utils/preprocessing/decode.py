@@ -60,7 +60,7 @@ class ImageError(MnistError):
 def decode_picture(picture: Path | bytes) -> Floats:
     """Decode, turn upright, lay over white; float, shape (height, width, 3), values 0 (black) to 1."""
     try:
-        content = picture if isinstance(picture, bytes) else _content(picture)
+        content = picture if isinstance(picture, bytes) else _read_limited(picture)
         if not content:
             raise ImageError("not a picture", "it is empty")
         if len(content) > MAX_BYTES:
@@ -81,21 +81,21 @@ def decode_picture(picture: Path | bytes) -> Floats:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
-    small = _small(image)
+    small = _shrink(image)
     if small.mode == "F":  # from 16 or 32 bits: Pillow would clip them to 255
         values = np.asarray(small, np.float64)
         low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
         small = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
     elif small.mode == "RGBA":
-        small = _opaque(small)
+        small = _flatten_alpha(small)
     small = small.convert("RGB")
-    turn = _turn(image)
+    turn = _exif_orientation(image)
     upright = small if turn is None else small.transpose(turn)
     upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
     return np.asarray(upright, np.float32) / np.float32(255)
 
 
-def _small(image: Image.Image) -> Image.Image:
+def _shrink(image: Image.Image) -> Image.Image:
     """Shrink a large picture to about twice the working size; mode F if it has more than 8 bits, else RGBA or RGB.
 
     It is done in bands: copies of the whole, in four bytes or more a pixel, would take a gigabyte.
@@ -114,7 +114,7 @@ def _small(image: Image.Image) -> Image.Image:
     return small
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _exif_orientation(image: Image.Image) -> Image.Transpose | None:
     """Return what turns a picture upright, as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -124,21 +124,21 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return _TURNS.get(tag) if isinstance(tag, int) else None
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _flatten_alpha(image: Image.Image) -> Image.Image:
     """Lay a transparent picture over white; over black, if it would vanish on white."""
     white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if _spread(white) >= 255 * LEAST_CONTRAST:
+    if _grey_range(white) >= 255 * LEAST_CONTRAST:
         return white
     black = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return black if _spread(black) > 255 * LEAST_CONTRAST else white
+    return black if _grey_range(black) > 255 * LEAST_CONTRAST else white
 
 
-def _spread(image: Image.Image) -> float:
+def _grey_range(image: Image.Image) -> float:
     low, high = image.convert("L").getextrema()
     return high - low  # type: ignore[operator]
 
 
-def _content(path: Path) -> bytes:
+def _read_limited(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end

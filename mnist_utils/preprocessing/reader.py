@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from mnist_utils._support.arrays import Floats, Images
-from mnist_utils.preprocessing.center import place
+from mnist_utils.preprocessing.center import center_digit
 from mnist_utils.preprocessing.decode import ImageError, Polarity, decode_picture
 from mnist_utils.preprocessing.segment import (
     LEAST_SIDE,
     border_pixels,
     check_contrast,
     cut_box,
+    find_frame,
     find_ink,
-    inside_frame,
     keep_strokes,
     to_grey,
     widen_strokes,
@@ -24,7 +24,7 @@ from mnist_utils.preprocessing.segment import (
 
 
 @dataclass(frozen=True)
-class Reading:
+class PreprocessedImage:
     """A picture as the network will see it, and what was done to it.
 
     Attributes
@@ -39,7 +39,7 @@ class Reading:
     stroke : float
         Width of the strokes as share of the digit's longer side, before thin ones were widened.
     steps : dict of str to array
-        The picture after each step, values 0 to 1, for `plots.reading_steps`.
+        The picture after each step, values 0 to 1, for `plots.preprocessing_steps`.
     """
 
     image: Images
@@ -50,7 +50,7 @@ class Reading:
     steps: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
 
-def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
+def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> PreprocessedImage:
     """Turn a picture into a network's input.
 
     Parameters
@@ -66,10 +66,10 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
         If it is missing, too large (`MAX_BYTES`, `MAX_PIXELS`), not a picture, or shows no digit.
     """
     colour = decode_picture(picture)
-    if colour.shape[:2] == (28, 28) and (ready := _read_ready(colour, polarity)):
+    if colour.shape[:2] == (28, 28) and (ready := _preprocess_mnist_like(colour, polarity)):
         return ready
     boxes = [(0, 0, *colour.shape[:2])]
-    while len(boxes) < 4 and (inside := inside_frame(cut_box(colour, boxes[-1]))):
+    while len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
         top, left = boxes[-1][:2]
         boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
     top, left = boxes[-1][:2]
@@ -87,8 +87,8 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
         (left + columns[-1] + 1) / width,
         (top + rows[-1] + 1) / height,
     )
-    return Reading(
-        place(widened),
+    return PreprocessedImage(
+        center_digit(widened),
         inverted,
         (round(crop[0], 4), round(crop[1], 4), round(crop[2], 4), round(crop[3], 4)),
         frames=len(boxes) - 1,
@@ -97,7 +97,7 @@ def read(picture: Path | bytes, *, polarity: Polarity = "auto") -> Reading:
     )
 
 
-def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
+def _preprocess_mnist_like(colour: Floats, polarity: Polarity) -> PreprocessedImage | None:
     """Read a picture made for such a network already, which cropping could only harm; None if it is not one.
 
     As in MNIST, the digit's mass is at (14, 14) to within half a pixel and its box is no larger than 20x20.
@@ -113,6 +113,6 @@ def _read_ready(colour: Floats, polarity: Polarity) -> Reading | None:
     off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
     if off > 0.75 or max(np.ptp(np.flatnonzero(sums)) for sums in (rows, columns)) > 21:
         return None
-    return Reading(
+    return PreprocessedImage(
         np.round(255 * ink).astype(np.uint8), inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink}
     )

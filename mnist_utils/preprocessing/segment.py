@@ -31,17 +31,17 @@ def cut_box(colour: Floats, box: tuple[int, int, int, int]) -> Floats:
     return colour[top:bottom, left:right]
 
 
-def inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
+def find_frame(colour: Floats) -> tuple[int, int, int, int] | None:
     """Return the box (top, left, bottom, right) inside a frame or a panel that holds the digit, if there is one.
 
     A frame is an upright rectangle, line or filled, that covers most of the picture without touching its edge
     and shows something inside. A shadow touches the edge; the strokes of a digit are no rectangle.
     """
     height, width = colour.shape[:2]
-    different = _length(_minus(colour, np.median(border_pixels(colour), axis=0))) > 0.35
+    different = _vector_length(_subtract_paper(colour, np.median(border_pixels(colour), axis=0))) > 0.35
     if not all((different.sum(axis=axis) > 0.375 * different.shape[axis]).sum() > 1 for axis in (0, 1)):
         return None  # no two lines across half the picture, seen at once; most pictures end here
-    parts, boxes = _label(different)
+    parts, boxes = _connected_parts(different)
     # Noise has thousands of small ones.
     for number in np.flatnonzero((boxes[:, cv2.CC_STAT_HEIGHT] >= height / 2) & (boxes[:, cv2.CC_STAT_WIDTH] >= width / 2)):
         if number == 0:  # what is not different
@@ -61,7 +61,7 @@ def inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
         margin = (
             2
             + round(0.01 * max(part.shape))
-            + max(_thickness(turned) for turned in (part, part[::-1], part.T, part.T[::-1]))
+            + max(_line_thickness(turned) for turned in (part, part[::-1], part.T, part.T[::-1]))
         )
         inside = int(top + margin), int(left + margin), int(bottom - margin), int(right - margin)
         if (
@@ -72,7 +72,7 @@ def inside_frame(colour: Floats) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _thickness(part: NDArray[np.bool_]) -> int:
+def _line_thickness(part: NDArray[np.bool_]) -> int:
     """Return how many of the first rows are a line; 0 where the whole is filled."""
     covered = part.mean(axis=1) > 0.6
     return 0 if covered[: len(covered) // 4].all() else int(covered.argmin())
@@ -86,11 +86,11 @@ def to_grey(colour: Floats) -> Floats:
 def find_ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     """Return the ink, 0 to 1, on paper of any colour and uneven light, and whether it is darker than the paper."""
     blurred = cv2.GaussianBlur(colour, (0, 0), max(colour.shape) / 400, borderType=cv2.BORDER_REFLECT)
-    difference = _minus(blurred, _paper(blurred))
+    difference = _subtract_paper(blurred, _estimate_paper(blurred))
     lighter = to_grey(difference)
     # Strokes stand out on one side, noise on both; the third power hears the few that stand out far.
     inverted = bool((lighter * lighter * lighter).sum() < 0) if polarity == "auto" else polarity == "dark-on-light"
-    strength = _length(difference) / np.float32(np.sqrt(3))
+    strength = _vector_length(difference) / np.float32(np.sqrt(3))
     # What is clearly on the other side of the paper is a gleam or a shadow; ink may be just as light as coloured paper.
     strength[(lighter if inverted else -lighter) > 0.4 * strength] = 0
     check_contrast(float(np.quantile(strength, 0.9999)))
@@ -100,14 +100,14 @@ def find_ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     return np.clip(strength / np.median(strong), 0, 1), inverted
 
 
-def _paper(colour: Floats) -> Floats:
+def _estimate_paper(colour: Floats) -> Floats:
     """Estimate the paper's colour: one for all where the light is even, else one for each place.
 
     In even light the picture falls into two narrow ranges, ink and what its edge mostly shows, however large the
     digit is. Else the paper is the median of a wide surrounding, in which strokes are the minority.
     """
     even = np.median(border_pixels(colour), axis=0)
-    distance = _length(_minus(colour, even))
+    distance = _vector_length(_subtract_paper(colour, even))
     ink = _otsu(distance)
     share = float(ink.mean())
     if not share or np.ptp(distance) < LEAST_CONTRAST:
@@ -126,12 +126,12 @@ def _paper(colour: Floats) -> Floats:
     return cv2.resize(median, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _minus(colour: Floats, paper: Floats) -> Floats:
+def _subtract_paper(colour: Floats, paper: Floats) -> Floats:
     """Subtract one colour from all, or a picture; numpy takes thrice the time for one colour."""
     return cv2.subtract(colour, tuple(map(float, paper)) if paper.ndim == 1 else paper)
 
 
-def _length(vectors: Floats) -> Floats:
+def _vector_length(vectors: Floats) -> Floats:
     """Return the Euclidean length along the last axis."""
     return np.sqrt(cv2.transform(vectors * vectors, np.ones((1, vectors.shape[2]), np.float32)))
 
@@ -143,7 +143,7 @@ def _otsu(values: Floats) -> NDArray[np.bool_]:
     return scaled > threshold
 
 
-def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _connected_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Give each connected part a number from 1, diagonal neighbours connected; return them and OpenCV's facts on each."""
     _, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     return parts, boxes
@@ -151,7 +151,7 @@ def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32
 
 def keep_strokes(ink: Floats) -> Floats:
     """Keep the strokes without specks; the rest becomes paper."""
-    parts, boxes = _label(ink > 0.5)
+    parts, boxes = _connected_parts(ink > 0.5)
     sizes = boxes[:, cv2.CC_STAT_AREA].copy()
     sizes[0] = 0  # the paper
     large = np.flatnonzero(sizes >= 0.1 * max(sizes.max(), 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnist_utils.runs.run import Run, RunError, check_trained, predictions
+from mnist_utils.runs.run import Run, RunError, check_trained, read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mnist_utils.evaluation.statistics import PairedComparison
 
 
-def as_table(found: list[Run]) -> pd.DataFrame:
+def runs_table(found: list[Run]) -> pd.DataFrame:
     """Put whole runs into a table: run, data, network, epochs, seed, validation, 95 % interval, seconds of training."""
     import pandas as pd
 
@@ -32,7 +32,7 @@ def as_table(found: list[Run]) -> pd.DataFrame:
     )
 
 
-def compare(a: Run, b: Run) -> PairedComparison:
+def compare_runs(a: Run, b: Run) -> PairedComparison:
     """Compare two runs on their common test images.
 
     Raises
@@ -40,7 +40,7 @@ def compare(a: Run, b: Run) -> PairedComparison:
     RunError
         If one is incomplete, or they were not tested on the same images.
     """
-    from mnist_utils.evaluation.statistics import compare_paired
+    from mnist_utils.evaluation.statistics import mcnemar_test
 
     for run in a, b:
         check_trained(run, "test result to compare")
@@ -49,5 +49,5 @@ def compare(a: Run, b: Run) -> PairedComparison:
         raise RunError(
             f"{a.name} was tested on {names[0]}, {b.name} on {names[1]}: not the same images, so nothing to compare"
         )
-    (probabilities_a, labels), (probabilities_b, _) = predictions(a), predictions(b)
-    return compare_paired(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
+    (probabilities_a, labels), (probabilities_b, _) = read_predictions(a), read_predictions(b)
+    return mcnemar_test(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)

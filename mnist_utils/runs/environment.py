@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn", "ai-edge-litert")
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Return the versions of Python and of those packages, of the ones that move the numbers, that are installed."""
     found = {}
     for package in _PACKAGES:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from mnist_utils._support import files
 from mnist_utils.evaluation import calibration
-from mnist_utils.evaluation.metrics import evaluate
+from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import Run, RunError, check_trained, describe, load_dataset_of, predictions
+from mnist_utils.runs.run import Run, RunError, check_trained, describe_run, load_run_dataset, read_predictions
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.robustness import Robustness
@@ -25,7 +25,7 @@ ROBUSTNESS_FIGURE = "figures/robustness.png"
 
 
 @dataclass(frozen=True)
-class Summary:
+class TestSummary:
     """What a run recorded about its test images.
 
     Attributes
@@ -52,7 +52,7 @@ class Summary:
     log_loss: float
 
 
-def summary(run: Run) -> Summary:
+def summarize_run(run: Run) -> TestSummary:
     """Compute what a run's recorded answers say; neither its network nor its data set is needed.
 
     Raises
@@ -61,10 +61,10 @@ def summary(run: Run) -> Summary:
         If the run is incomplete or damaged.
     """
     check_trained(run, "network to evaluate yet")
-    probabilities, labels = predictions(run)
+    probabilities, labels = read_predictions(run)
     scaled = calibration.apply_temperature(probabilities, run.temperature)
-    found = evaluate(scaled, labels)
-    return Summary(
+    found = compute_metrics(scaled, labels)
+    return TestSummary(
         n=found.n,
         accuracy=found.accuracy,
         accuracy_interval=found.accuracy_interval,
@@ -76,10 +76,10 @@ def summary(run: Run) -> Summary:
     )
 
 
-def robustness(
+def evaluate_robustness(
     run: Run, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
 ) -> Robustness:
-    """Ask a run's network about its test images, changed; about digits of another data set; see `robustness.measure`.
+    """Ask a run's network about its test images, changed; about digits of another data set; see `measure_robustness`.
 
     Parameters
     ----------
@@ -95,13 +95,15 @@ def robustness(
         If the run is incomplete, its data set cannot be had, or its network cannot be loaded.
     """
     from mnist_utils.data.datasets import load_dataset
-    from mnist_utils.evaluation.robustness import measure
+    from mnist_utils.evaluation.robustness import measure_robustness
 
     check_trained(run, "network to evaluate yet")
-    dataset = load_dataset_of(run, data_dir)
-    network = inference.load(run.path / "model.tflite")
+    dataset = load_run_dataset(run, data_dir)
+    network = inference.load_model(run.path / "model.tflite")
     others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
-    return measure(lambda x: inference.predict_many(network, x), dataset.x_test, dataset.y_test, others=others, done=done)
+    return measure_robustness(
+        lambda x: inference.predict_batches(network, x), dataset.x_test, dataset.y_test, others=others, done=done
+    )
 
 
 def write_robustness(run: Run, found: Robustness) -> list[Path]:
@@ -124,14 +126,14 @@ def write_robustness(run: Run, found: Robustness) -> list[Path]:
     if not os.access(run.path, os.W_OK):
         raise RunError(f"{run.path} cannot be written, so nothing was kept there")
     written = [run.path / ROBUSTNESS, run.path / ROBUSTNESS_FIGURE]
-    files.write_text(written[0], json.dumps(as_json(found), indent=2))
-    figure = plots.robustness(found, title=robustness_title(run, found), figure=Figure())
+    files.write_text_atomic(written[0], json.dumps(robustness_json(found), indent=2))
+    figure = plots.robustness_bars(found, title=robustness_title(run, found), figure=Figure())
     written[1].parent.mkdir(exist_ok=True)
-    files.write(written[1], lambda path: figure.savefig(path, dpi=100))
+    files.write_atomic(written[1], lambda path: figure.savefig(path, dpi=100))
     return written
 
 
-def as_json(found: Robustness) -> dict[str, object]:
+def robustness_json(found: Robustness) -> dict[str, object]:
     """Put what was found, without its samples, into what JSON can hold; null stands for what cannot be compared."""
     rows = json.loads(found.table.reset_index().to_json(orient="records", double_precision=15))
     interval = [None if math.isnan(end) else end for end in found.mean_interval]
@@ -144,5 +146,5 @@ def robustness_title(run: Run, found: Robustness) -> str:
     return (
         f"MNIST-C: {found.mean:.1%} right in the mean (95 %: {low:.1%} to {high:.1%}), worst "
         f"{found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}\n"
-        f"{describe(run)}, n = {found.table['n'].iloc[0]:,} test images"
+        f"{describe_run(run)}, n = {found.table['n'].iloc[0]:,} test images"
     )

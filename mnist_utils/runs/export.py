@@ -27,7 +27,9 @@ class ExportError(MnistError):
     """A network that could not be exported, or answers otherwise than Keras after it."""
 
 
-def export(run: Run, kind: Format, output: Path, *, name: str = "mnist", version: int | None = None) -> tuple[Path, float]:
+def export_model(
+    run: Run, kind: Format, output: Path, *, name: str = "mnist", version: int | None = None
+) -> tuple[Path, float]:
     """Write a run's network to ``output/name/version/``, where TF-Serving, Triton and KServe look for it.
 
     The new network is loaded by its own runtime (TensorFlow, ONNX Runtime, LiteRT) and asked about the embedded
@@ -71,15 +73,15 @@ def export(run: Run, kind: Format, output: Path, *, name: str = "mnist", version
     if version < 1 or version in there:
         taken = f"; taken: {', '.join(map(str, sorted(there)))}" if there else ""
         raise ConfigError(f"version: given {version}; allowed: a whole number from 1 that is not there yet{taken}")
-    model, images = inference.load_keras(path), _probes()
+    model, images = inference.load_keras_model(path), _probe_images()
     wanted = np.asarray(model.predict(images[..., None], verbose=0))
     parent.mkdir(parents=True, exist_ok=True)
     beside = parent / f".writing-{os.getpid()}"  # servers look at whole numbers only
     try:
         beside.mkdir()
         target = beside / str(version)
-        _write(model, kind, target)
-        difference = _difference(_ask(kind, target), images, wanted)
+        _write_format(model, kind, target)
+        difference = _largest_difference(_load_exported(kind, target), images, wanted)
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"the {kind} network differs from Keras's by {difference:.1e}, more than {TOLERANCE:.0e}; not kept"
@@ -90,17 +92,17 @@ def export(run: Run, kind: Format, output: Path, *, name: str = "mnist", version
     return parent / str(version), difference
 
 
-def _write(model: Any, kind: Format, target: Path) -> None:
+def _write_format(model: Any, kind: Format, target: Path) -> None:
     target.mkdir()
     # TensorFlow and tf2onnx tell of every step, on both streams and as warnings of their own making.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         model.export(target / _INSIDE[kind], format="tf_saved_model" if kind == "saved_model" else kind, verbose=False)
 
 
-def _ask(kind: Format, target: Path) -> inference.Predict:
+def _load_exported(kind: Format, target: Path) -> inference.Predict:
     """Load an exported network with the runtime that others will serve it with."""
     if kind == "litert":
-        return inference.load(target / _INSIDE[kind])
+        return inference.load_model(target / _INSIDE[kind])
     if kind == "onnx":
         import onnxruntime
 
@@ -119,7 +121,7 @@ def _ask(kind: Format, target: Path) -> inference.Predict:
     return ask
 
 
-def _probes() -> NDArray[np.float32]:
+def _probe_images() -> NDArray[np.float32]:
     from mnist_utils.data.datasets import load_dataset
 
     digits = load_dataset("digits").x_test
@@ -127,7 +129,7 @@ def _probes() -> NDArray[np.float32]:
     return np.concatenate([digits, 255 - digits, noise]).astype(np.float32)
 
 
-def _difference(exported: inference.Predict, images: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+def _largest_difference(exported: inference.Predict, images: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     # One by one and all at once: servers do both.
     alone = np.concatenate([exported(images[:1]), exported(images[1:2])])
     return float(max(np.abs(exported(images) - wanted).max(), np.abs(alone - wanted[:2]).max()))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mnist_utils import MnistError
 from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.preprocessing.decode import Polarity
-from mnist_utils.preprocessing.reader import Reading, read
-from mnist_utils.runs.run import run_of
+from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
+from mnist_utils.runs.run import run_of_model
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -26,7 +26,7 @@ class ModelError(MnistError):
     """A model file that is missing or cannot be used."""
 
 
-def load(path: Path) -> Predict:
+def load_model(path: Path) -> Predict:
     """Load a network.
 
     Parameters
@@ -48,7 +48,7 @@ def load(path: Path) -> Predict:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     if path.suffix == ".keras":
-        return _load_keras(path)
+        return _load_keras_predict(path)
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -74,16 +74,16 @@ def load(path: Path) -> Predict:
 
 def temperature_of(path: Path) -> float:
     """Return the temperature that calibrates a network, fitted on its run's validation images; 1 if it belongs to no run."""
-    run = run_of(path)
+    run = run_of_model(path)
     return run.temperature if run else 1.0
 
 
 def load_calibrated(path: Path) -> Predict:
-    """Load a network as `load` does; its probabilities are calibrated with the temperature of its run, if it has one.
+    """Load a network as `load_model` does; its probabilities are calibrated with the temperature of its run, if it has one.
 
     See `evaluation.calibration.apply_temperature`.
     """
-    network, temperature = load(path), temperature_of(path)
+    network, temperature = load_model(path), temperature_of(path)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         return apply_temperature(network(images), temperature).astype(np.float32)
@@ -92,7 +92,7 @@ def load_calibrated(path: Path) -> Predict:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PicturePrediction:
     """What a network says to a picture.
 
     Attributes
@@ -105,34 +105,36 @@ class Answer:
         The same, calibrated.
     """
 
-    reading: Reading
+    reading: PreprocessedImage
     softmax: NDArray[np.float32]
     probabilities: NDArray[np.float32]
 
     @property
     def confidence(self) -> float:
         """How often such an answer is right, 0 to below 1, for pictures like those that the network was tested on."""
-        return as_confidence(float(self.probabilities.max()))
+        return round_down(float(self.probabilities.max()))
 
     def top(self, k: int = 3) -> list[tuple[int, float]]:
         """Return the `k` most probable digits with their probabilities, the most probable first."""
         return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
 
 
-def as_confidence(probability: float) -> float:
+def round_down(probability: float) -> float:
     """Cut a probability off after four decimals: rounded, it would claim a certainty that nobody has."""
     return min(0.9999, math.floor(probability * 10_000) / 10_000)
 
 
-def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0, polarity: Polarity = "auto") -> Answer:
+def predict_picture(
+    picture: Path | bytes, network: Predict, *, temperature: float = 1.0, polarity: Polarity = "auto"
+) -> PicturePrediction:
     """Read a picture and ask a network which digit it shows.
 
     Parameters
     ----------
     picture : Path or bytes
-        See `preprocessing.reader.read`.
+        See `preprocessing.reader.preprocess`.
     network : callable
-        From `load`.
+        From `load_model`.
     temperature : float
         See `temperature_of`.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
@@ -142,18 +144,18 @@ def answer(picture: Path | bytes, network: Predict, *, temperature: float = 1.0,
     ImageError
         If the picture cannot be read or shows no digit.
     """
-    reading = read(picture, polarity=polarity)
+    reading = preprocess(picture, polarity=polarity)
     softmax = network(reading.image[None])
-    return Answer(reading, softmax[0], apply_temperature(softmax, temperature)[0].astype(np.float32))
+    return PicturePrediction(reading, softmax[0], apply_temperature(softmax, temperature)[0].astype(np.float32))
 
 
-def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:
+def predict_batches(network: Predict, images: NDArray[Any], *, batch: int = 500) -> NDArray[np.float32]:
     """Ask a network about any number of images, `batch` at a time, which bounds the memory.
 
     Parameters
     ----------
     network : callable
-        From `load`.
+        From `load_model`.
     images : array, shape (n, 28, 28), values 0 to 255, white on black; n > 0
 
     Returns
@@ -163,13 +165,13 @@ def predict_many(network: Predict, images: NDArray[Any], *, batch: int = 500) ->
     return np.concatenate([network(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
-def load_keras(path: Path) -> Any:
+def load_keras_model(path: Path) -> Any:
     """Load a ``.keras`` file as the keras.Model that it is, with safe_mode only.
 
     Raises
     ------
     ModelError
-        If it is damaged, would run code on load, or takes or returns another shape than `load` allows.
+        If it is damaged, would run code on load, or takes or returns another shape than `load_model` allows.
     """
     from mnist_utils.training.backend import keras
 
@@ -182,8 +184,8 @@ def load_keras(path: Path) -> Any:
     return model
 
 
-def _load_keras(path: Path) -> Predict:
-    model = load_keras(path)
+def _load_keras_predict(path: Path) -> Predict:
+    model = load_keras_model(path)
     from mnist_utils.training.backend import keras
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from mnist_utils import ConfigError
 from mnist_utils._support import files, interrupts
-from mnist_utils.runs.environment import cpu_name, git_commit, versions
-from mnist_utils.runs.run import INCOMPLETE, Run, RunError, read, read_json
+from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
+from mnist_utils.runs.run import INCOMPLETE, Run, RunError, read_json, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mnist_utils.training.config import TrainConfig
 
 
-def new_name(config: TrainConfig, results: Path) -> str:
+def new_run_name(config: TrainConfig, results: Path) -> str:
     """Make a folder for a run in `results`, named by date and network, and return its name."""
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
     results.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def new_name(config: TrainConfig, results: Path) -> str:
     raise RunError(f"there are a thousand runs {stem} in {results}; give this one a name with --run")
 
 
-def new_folder(name: str, results: Path, *, option: str = "run") -> Path:
+def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
     """Make the folder of the run `name` in `results`, if it is not there yet; the name was given as `option`.
 
     Raises
@@ -56,7 +56,7 @@ def new_folder(name: str, results: Path, *, option: str = "run") -> Path:
     return results / name
 
 
-def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True) -> Run:
+def record_run(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True) -> Run:
     """Train a network, test it once, and write everything about it into ``results/name``.
 
     A run of that name that was begun with the same configuration and data is finished; one that is whole is
@@ -69,13 +69,13 @@ def record(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, p
     OSError
         If it cannot be written: what was written stays, and the same call goes on from there.
     """
-    folder = new_folder(name, results)
-    with alone(folder, name):
-        return _record(config, dataset, folder, progress)
+    folder = new_run_folder(name, results)
+    with run_lock(folder, name):
+        return _record_locked(config, dataset, folder, progress)
 
 
 @contextlib.contextmanager
-def alone(folder: Path, name: str, *, kind: str = "run", option: str = "run") -> Iterator[None]:
+def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run") -> Iterator[None]:
     """Keep other processes out of a folder of the run `name`, or of another `kind`; the name was given as `option`.
 
     Raises
@@ -98,30 +98,30 @@ def alone(folder: Path, name: str, *, kind: str = "run", option: str = "run") ->
         lock.release()
 
 
-def _record(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
+def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
     for leftover in folder.rglob(".writing-*"):  # of a process that was killed: nobody else works here now
         leftover.unlink()
-    begun = _begin(config, dataset, folder)
+    begun = _open_folder(config, dataset, folder)
     if begun.metrics:
         return begun
     # What `auto` stood for when the run began: another machine might choose otherwise.
     config = config.model_copy(update={"precision": begun.config["cpu"]["precision"]})
     try:
-        mark(folder, "training was not finished")
+        mark_incomplete(folder, "training was not finished")
         _train_and_write(config, dataset, folder, progress)
     except KeyboardInterrupt:
-        mark(folder, "stopped by Ctrl-C")
+        mark_incomplete(folder, "stopped by Ctrl-C")
         raise
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk: the earlier mark still stands
-            mark(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            mark_incomplete(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         raise
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     (folder / INCOMPLETE).unlink()
-    return read(folder, folder.parent)
+    return read_run(folder, folder.parent)
 
 
-def check_begun_with(run: Run, wanted: dict[str, Any]) -> None:
+def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     """Refuse to go on with a run that was begun with something else.
 
     Parameters
@@ -143,26 +143,26 @@ def check_begun_with(run: Run, wanted: dict[str, Any]) -> None:
         )
 
 
-def _begin(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
+def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open a run's folder, new or begun; refuse one that was begun with something else."""
     from mnist_utils.training.config import choose_precision
 
     wanted = config.model_dump() | {"sha256": dataset.sha256}
     if (folder / "config.json").exists():
-        check_begun_with(run := read(folder, folder.parent), wanted)
+        check_same_config(run := read_run(folder, folder.parent), wanted)
         return run
-    mark(folder, "training was not finished")  # before config.json makes the folder a run
+    mark_incomplete(folder, "training was not finished")  # before config.json makes the folder a run
     content = {
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
-        "versions": versions(),
+        "versions": package_versions(),
         "git_commit": git_commit(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    files.write_text(folder / "config.json", json.dumps(content, indent=2))
-    return read(folder, folder.parent)
+    files.write_text_atomic(folder / "config.json", json.dumps(content, indent=2))
+    return read_run(folder, folder.parent)
 
 
 def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> None:
@@ -170,35 +170,35 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progre
     import pandas as pd
 
     from mnist_utils.evaluation import calibration
-    from mnist_utils.evaluation.metrics import evaluate
+    from mnist_utils.evaluation.metrics import compute_metrics
     from mnist_utils.training import fit
 
     trained = fit.train(config, dataset, folder, progress=progress)
-    mark(folder, "evaluation was not finished")
+    mark_incomplete(folder, "evaluation was not finished")
     start = time.perf_counter()
-    with interrupts.held():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
-        files.write(folder / "model.keras", trained.model.save)
-        files.write(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
-    probabilities = fit.probabilities(trained.model, dataset.x_validation)
-    validation = evaluate(probabilities, dataset.y_validation)
+    with interrupts.defer_interrupt():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
+        files.write_atomic(folder / "model.keras", trained.model.save)
+        files.write_atomic(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
+    probabilities = fit.predict_probabilities(trained.model, dataset.x_validation)
+    validation = compute_metrics(probabilities, dataset.y_validation)
     temperature = calibration.fit_temperature(probabilities, dataset.y_validation)
-    probabilities = fit.probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
-    test = evaluate(probabilities, dataset.y_test)
-    files.write(
+    probabilities = fit.predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
+    test = compute_metrics(probabilities, dataset.y_test)
+    files.write_atomic(
         folder / "predictions.npz",
         lambda path: np.savez_compressed(path, probabilities=probabilities, labels=dataset.y_test),
     )
     history = pd.DataFrame(trained.history)
-    files.write(folder / "history.csv", lambda path: history.to_csv(path, index=False))
+    files.write_atomic(folder / "history.csv", lambda path: history.to_csv(path, index=False))
     seconds = {"training": round(float(history["seconds"].sum()), 2), "evaluation": round(time.perf_counter() - start, 2)}
     metrics = {"validation": asdict(validation), "test": asdict(test), "temperature": temperature, "seconds": seconds}
-    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
-    for name, figure in draw(read(folder, folder.parent)).items():
+    files.write_text_atomic(folder / "metrics.json", json.dumps(metrics, indent=2))
+    for name, figure in draw_figures(read_run(folder, folder.parent)).items():
         (folder / "figures").mkdir(exist_ok=True)
-        files.write(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
+        files.write_atomic(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
 
 
-def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:
+def draw_figures(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:
     """Draw a run's figures from its files.
 
     Parameters
@@ -238,6 +238,6 @@ def draw(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[st
     }
 
 
-def mark(folder: Path, why: str) -> None:
+def mark_incomplete(folder: Path, why: str) -> None:
     """Mark a run's folder, or the folder of its notebooks, as not whole."""
-    files.write_text(folder / INCOMPLETE, why + "\n")
+    files.write_text_atomic(folder / INCOMPLETE, why + "\n")

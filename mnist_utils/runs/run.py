@@ -93,7 +93,7 @@ def _clone() -> Path:
     return Path(__file__).parents[2]
 
 
-def read(run: str | Path, results: Path) -> Run:
+def read_run(run: str | Path, results: Path) -> Run:
     """Read a run by its name in `results`, or by the path of its folder.
 
     Raises
@@ -101,27 +101,32 @@ def read(run: str | Path, results: Path) -> Run:
     RunError
         If there is none; the message names those that exist.
     """
-    folder = next((path for path in (results / run, Path(run)) if _begun(path)), None)
+    folder = next((path for path in (results / run, Path(run)) if _is_run(path)), None)
     if folder is None:
-        names = sorted(path.name for path in results.glob("*") if _begun(path))
+        names = sorted(path.name for path in results.glob("*") if _is_run(path))
         raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
     if not (folder / "config.json").is_file():
-        return Run(folder, _NO_CONFIG, {}, _why(folder / NOTEBOOKS))
+        return Run(folder, _NO_CONFIG, {}, _incomplete_reason(folder / NOTEBOOKS))
     config = read_json(folder / "config.json", "config", "dataset")
-    if why := _why(folder):
+    if why := _incomplete_reason(folder):
         return Run(folder, config, {}, why)
-    return Run(folder, config, read_json(folder / "metrics.json", "validation", "test", "seconds"), _why(folder / NOTEBOOKS))
+    return Run(
+        folder,
+        config,
+        read_json(folder / "metrics.json", "validation", "test", "seconds"),
+        _incomplete_reason(folder / NOTEBOOKS),
+    )
 
 
 _NO_CONFIG: dict[str, Any] = {"config": {}, "dataset": {"name": "?", "note": ""}}
 
 
-def _begun(folder: Path) -> bool:
+def _is_run(folder: Path) -> bool:
     """Say whether a training, or notebooks that did not come to their training, began in `folder`."""
     return (folder / "config.json").is_file() or (folder / NOTEBOOKS / INCOMPLETE).is_file()
 
 
-def _why(folder: Path) -> str:
+def _incomplete_reason(folder: Path) -> str:
     try:
         return (folder / INCOMPLETE).read_text(encoding="utf-8").strip() or "it does not say why"
     except (FileNotFoundError, NotADirectoryError):
@@ -142,7 +147,7 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     return content
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Say whether `folder` holds a network that was trained and tested to the end."""
     return (folder / "config.json").is_file() and not (folder / INCOMPLETE).exists()
 
@@ -153,9 +158,9 @@ def list_runs(results: Path) -> list[Run]:
     Incomplete and damaged runs come last; a damaged one says so in `Run.incomplete`.
     """
     found = []
-    for path in sorted(path for path in results.glob("*") if _begun(path)):
+    for path in sorted(path for path in results.glob("*") if _is_run(path)):
         try:
-            found.append(read(path, results))
+            found.append(read_run(path, results))
         except RunError as error:
             found.append(Run(path, _NO_CONFIG, {}, str(error)))
 
@@ -166,7 +171,7 @@ def list_runs(results: Path) -> list[Run]:
     return sorted(found, key=order)
 
 
-def model_path(model: str | None, results: Path) -> Path:
+def find_model(model: str | None, results: Path) -> Path:
     """Find the network to answer with.
 
     Parameters
@@ -183,17 +188,17 @@ def model_path(model: str | None, results: Path) -> Path:
     if model and model.endswith((".tflite", ".keras")):
         return Path(model)
     if model is None:
-        folder = next((root / REFERENCE for root in (results, _clone() / "results") if is_whole(root / REFERENCE)), None)
+        folder = next((root / REFERENCE for root in (results, _clone() / "results") if is_complete(root / REFERENCE)), None)
         if folder is None:
             raise RunError(f"there is no reference run in {results}; name another with --model (mnist runs lists them)")
         return folder / "model.tflite"
-    run = read(model, results)
+    run = read_run(model, results)
     if not run.metrics:
         raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
     return run.path / "model.tflite"
 
 
-def choose(name: str, results: Path) -> Run:
+def select_run(name: str, results: Path) -> Run:
     """Find the run to look at: the one of that name; for an empty name the newest whole one, else the reference.
 
     Raises
@@ -204,21 +209,21 @@ def choose(name: str, results: Path) -> Run:
     if not name:
         whole = [run for run in list_runs(results) if not run.incomplete and run.name != REFERENCE]
         name = max(whole, key=_started).name if whole else REFERENCE
-    folder = model_path(None if name == REFERENCE else name, results).parent
-    return read(folder, folder.parent)
+    folder = find_model(None if name == REFERENCE else name, results).parent
+    return read_run(folder, folder.parent)
 
 
 def _started(run: Run) -> datetime:
     return datetime.fromisoformat(run.config.get("started", "1970-01-01T00:00:00+00:00"))
 
 
-def describe(run: Run) -> str:
+def describe_run(run: Run) -> str:
     """Name a run, its network and what it was trained on, for the title of a figure."""
     config = run.config["config"]
     return f"run {run.name} ({config['model']}, trained on {run.config['dataset']['name']}, seed {config['seed']})"
 
 
-def predictions(run: Run) -> tuple[NDArray[np.float32], Labels]:
+def read_predictions(run: Run) -> tuple[NDArray[np.float32], Labels]:
     """Read what a run's network answered to the test images when it was recorded.
 
     Returns
@@ -241,7 +246,7 @@ def predictions(run: Run) -> tuple[NDArray[np.float32], Labels]:
         raise RunError(f"run {run.name} is damaged: {run.path / 'predictions.npz'}: {error}") from None
 
 
-def load_dataset_of(run: Run, data_dir: str | Path | None = None) -> Dataset:
+def load_run_dataset(run: Run, data_dir: str | Path | None = None) -> Dataset:
     """Load the data set that a run was trained and tested on, split as it was then.
 
     Raises
@@ -268,10 +273,10 @@ def load_dataset_of(run: Run, data_dir: str | Path | None = None) -> Dataset:
     return dataset
 
 
-def run_of(model: Path) -> Run | None:
+def run_of_model(model: Path) -> Run | None:
     """Return the run that a network's file belongs to, if it lies in the folder of one that can be read."""
     try:
-        return read(model.parent, model.parent.parent)
+        return read_run(model.parent, model.parent.parent)
     except RunError:
         return None
 

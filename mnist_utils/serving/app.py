@@ -26,18 +26,18 @@ from starlette.datastructures import UploadFile
 from mnist_utils import __version__
 from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.preprocessing.decode import ImageError
-from mnist_utils.preprocessing.reader import Reading, read
+from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import run_of
+from mnist_utils.runs.run import run_of_model
 from mnist_utils.serving import middleware
 from mnist_utils.serving.schemas import (
     INSTANCES_SCHEMA,
     MAX_IMAGES,
     MAX_INSTANCES,
-    Explanation,
+    ExplainResponse,
     Prediction,
     Predictions,
-    TensorFlowPredictions,
+    TensorFlowResponse,
     body_schema,
     failure_responses,
     pictures_body,
@@ -69,10 +69,10 @@ def create_app(model: Path) -> FastAPI:
         docs_url=None,  # these two pages load scripts from elsewhere; /openapi.json stays
         redoc_url=None,
     )
-    network, temperature = _one_at_a_time(inference.load(model)), inference.temperature_of(model)
-    facts = about(model)
-    page, policy = _page()
-    work = _bounded()
+    network, temperature = _serialized(inference.load_model(model)), inference.temperature_of(model)
+    facts = model_facts(model)
+    page, policy = _drawing_page()
+    work = _bounded_pool()
     registry = CollectorRegistry()
     digits = Counter("mnist_predictions", "Answers by digit", ["digit"], registry=registry)
     confidence = Histogram(
@@ -82,8 +82,8 @@ def create_app(model: Path) -> FastAPI:
         registry=registry,
     )
 
-    def answer(uploads: list[UploadFile]) -> tuple[list[Reading], NDArray[np.float32]]:
-        readings = [_read(uploads, index) for index in range(len(uploads))]
+    def answer(uploads: list[UploadFile]) -> tuple[list[PreprocessedImage], NDArray[np.float32]]:
+        readings = [_preprocess_upload(uploads, index) for index in range(len(uploads))]
         return readings, network(np.stack([reading.image for reading in readings]))
 
     def calibrated(softmax: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -105,23 +105,23 @@ def create_app(model: Path) -> FastAPI:
                 Prediction(
                     Label=int(row.argmax()),
                     probability=round(float(row.max()), 4),
-                    Confidence=inference.as_confidence(float(sure.max())),
+                    Confidence=inference.round_down(float(sure.max())),
                 )
                 for row, sure in zip(softmax, probabilities, strict=True)
             ]
         )
 
     @app.post("/explain", responses=failure_responses(400, 408, 413, 415, 422, 503), openapi_extra=pictures_body(1))
-    async def explain(request: Request) -> Explanation:
+    async def explain(request: Request) -> ExplainResponse:
         """Say which digit one picture shows, and what the network saw of it; not counted in the predictions."""
         async with _uploads(request) as uploads:
             if len(uploads) > 1:
                 raise HTTPException(400, f"{len(uploads)} pictures; /explain takes one, /predict takes several")
             readings, softmax = await work(lambda: answer(uploads))
         probabilities = calibrated(softmax)
-        return Explanation(
+        return ExplainResponse(
             Label=int(probabilities[0].argmax()),
-            Probabilities=[inference.as_confidence(float(share)) for share in probabilities[0]],
+            Probabilities=[inference.round_down(float(share)) for share in probabilities[0]],
             Seen=readings[0].image.tolist(),
             Inverted=readings[0].inverted,
         )
@@ -129,11 +129,11 @@ def create_app(model: Path) -> FastAPI:
     instances = body_schema("application/json", "instances", INSTANCES_SCHEMA)
 
     @app.post("/v1/models/mnist:predict", responses=failure_responses(400, 408, 413, 503), openapi_extra=instances)
-    async def tensorflow_predict(request: Request) -> TensorFlowPredictions:
+    async def tensorflow_predict(request: Request) -> TensorFlowResponse:
         """Answer as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
-        count(probabilities := calibrated(await work(lambda: network(_instances(body)))))
-        return TensorFlowPredictions(predictions=probabilities.tolist())
+        count(probabilities := calibrated(await work(lambda: network(_parse_instances(body)))))
+        return TensorFlowResponse(predictions=probabilities.tolist())
 
     @app.get("/v1/models/mnist")
     async def tensorflow_status() -> dict[str, Any]:
@@ -170,16 +170,18 @@ def create_app(model: Path) -> FastAPI:
         """Show the page to draw a digit on."""
         return HTMLResponse(page, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
 
-    middleware.answer_errors_as_json(app)
-    app.add_middleware(middleware.limited)
-    app.add_middleware(middleware.observed, registry=registry, known={getattr(route, "path", "") for route in app.routes})
+    middleware.add_json_errors(app)
+    app.add_middleware(middleware.limit_body)
+    app.add_middleware(
+        middleware.log_requests, registry=registry, known={getattr(route, "path", "") for route in app.routes}
+    )
     return app
 
 
-def about(model: Path) -> dict[str, str]:
+def model_facts(model: Path) -> dict[str, str]:
     """Say in words for people what a network is: its run, its architecture, the data it was trained on."""
     facts = {"version": __version__}
-    run = run_of(model)
+    run = run_of_model(model)
     if run is None:
         return facts | {"run": model.name}
     return facts | {
@@ -192,7 +194,7 @@ def about(model: Path) -> dict[str, str]:
 # --- work -------------------------------------------------------------------------------------------------
 
 
-def _one_at_a_time(network: inference.Predict) -> inference.Predict:
+def _serialized(network: inference.Predict) -> inference.Predict:
     lock = threading.Lock()  # LiteRT is not thread-safe, and a quarter of a millisecond is not worth a copy a thread
 
     def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -202,11 +204,11 @@ def _one_at_a_time(network: inference.Predict) -> inference.Predict:
     return predict
 
 
-class _Work(Protocol):
+class _RunBounded(Protocol):
     def __call__(self, do: Callable[[], T]) -> Awaitable[T]: ...
 
 
-def _bounded() -> _Work:
+def _bounded_pool() -> _RunBounded:
     """Return what runs a function in one of a few threads, and refuses where too many wait already."""
     free = threading.BoundedSemaphore(MAX_WAITING)
     threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="picture")
@@ -243,15 +245,15 @@ async def _uploads(request: Request) -> AsyncIterator[list[UploadFile]]:
         yield uploads
 
 
-def _read(uploads: list[UploadFile], index: int) -> Reading:
+def _preprocess_upload(uploads: list[UploadFile], index: int) -> PreprocessedImage:
     try:
-        return read(uploads[index].file.read())
+        return preprocess(uploads[index].file.read())
     except ImageError as error:
         which = f"picture {index + 1} ({uploads[index].filename}): " if len(uploads) > 1 else ""
         raise HTTPException(_STATUS[error.kind], f"{which}{error}") from None
 
 
-def _instances(body: bytes) -> NDArray[Any]:
+def _parse_instances(body: bytes) -> NDArray[Any]:
     """Check what TF-Serving would be given; returns shape (n, 28, 28)."""
     try:
         batch = np.asarray(json.loads(body)["instances"])
@@ -266,7 +268,7 @@ def _instances(body: bytes) -> NDArray[Any]:
     return batch.reshape(-1, 28, 28)
 
 
-def _page() -> tuple[str, str]:
+def _drawing_page() -> tuple[str, str]:
     """Return the page, and the policy that lets it run its own script and nothing else."""
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     hashes = {}

@@ -26,7 +26,7 @@ HEADER_SECONDS = 10  # for sending its header, at least; at most twice as many
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def answer_errors_as_json(app: FastAPI) -> None:
+def add_json_errors(app: FastAPI) -> None:
     """Give every error the same form: ``{"Success": false, "Error": "..."}``."""
 
     def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -51,7 +51,7 @@ def answer_errors_as_json(app: FastAPI) -> None:
         return failure(500, "an error in the server; its log says more")
 
 
-def limited(app: ASGIApp) -> ASGIApp:
+def limit_body(app: ASGIApp) -> ASGIApp:
     """Refuse a body that is too long or too slow while it arrives, before anything is kept of it."""
 
     async def limit(scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +90,7 @@ def limited(app: ASGIApp) -> ASGIApp:
     return limit
 
 
-def observed(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
+def log_requests(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
     """Count and time every request, and write a line of JSON about it to stderr."""
     requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
     seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)

@@ -27,7 +27,7 @@ class Predictions(BaseModel):
     Success: bool = True
 
 
-class Explanation(BaseModel):
+class ExplainResponse(BaseModel):
     """The answer for one picture, and what the network saw of it."""
 
     Label: int
@@ -36,14 +36,14 @@ class Explanation(BaseModel):
     Inverted: bool
 
 
-class Failure(BaseModel):
+class ErrorResponse(BaseModel):
     """Any answer with a status of 400 or more."""
 
     Success: bool = False
     Error: str
 
 
-class TensorFlowPredictions(BaseModel):
+class TensorFlowResponse(BaseModel):
     """TF-Serving's answer: ten probabilities for each instance."""
 
     predictions: list[list[float]]
@@ -54,7 +54,7 @@ _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds
 
 def failure_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error answers for OpenAPI."""
-    return {status: {"model": Failure, **({"headers": _RETRY} if status == 503 else {})} for status in statuses}
+    return {status: {"model": ErrorResponse, **({"headers": _RETRY} if status == 503 else {})} for status in statuses}
 
 
 def body_schema(media: str, field: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from mnist_utils import MnistError
 from mnist_utils.runs import inference
 from mnist_utils.serving import middleware
-from mnist_utils.serving.app import METRICS_DIR, about, create_app
+from mnist_utils.serving.app import METRICS_DIR, create_app, model_facts
 
 STOP_SECONDS = 8  # for answering what was accepted before the stop; `docker stop` kills after 10
 
@@ -33,7 +33,7 @@ class ServingError(MnistError):
     """An address that cannot be listened on."""
 
 
-def serve(model: Path, host: str, port: int, workers: int) -> None:
+def run_server(model: Path, host: str, port: int, workers: int) -> None:
     """Answer until SIGINT or SIGTERM; say on stdout where, and with which network.
 
     Parameters
@@ -54,7 +54,7 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(model) if workers == 1 else f"{__name__}:app_of_a_worker"
     if workers > 1:
-        inference.load(model)  # complain here, once
+        inference.load_model(model)  # complain here, once
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
@@ -67,7 +67,7 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    facts = about(model)
+    facts = model_facts(model)
     trained = f" ({facts['network']}, trained on {facts['trained on']})" if "trained on" in facts else ""
     print(
         f"open {_address(host, listener.getsockname()[1])} - network: {facts['run']}{trained}. Ctrl-C ends it.", flush=True
@@ -82,8 +82,8 @@ def serve(model: Path, host: str, port: int, workers: int) -> None:
                 Multiprocess(config, sockets=[listener]).run()
 
 
-def app_of_a_worker() -> FastAPI:
-    """Make the application in a worker process that `serve` started."""
+def worker_app() -> FastAPI:
+    """Make the application in a worker process that `run_server` started."""
     app = create_app(Path(os.environ[_MODEL]))
     _keep_stderr_for_the_log()
     return app

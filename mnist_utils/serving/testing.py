@@ -20,7 +20,7 @@ class LocalServerError(MnistError):
 
 
 @contextmanager
-def running(model: Path, *, seconds: float = 60) -> Iterator[str]:
+def running_server(model: Path, *, seconds: float = 60) -> Iterator[str]:
     """Start ``mnist serve`` on a free port of 127.0.0.1, and stop it gracefully at the block's end, however it ends.
 
     Parameters

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
 
-def build(name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32") -> keras.Model:
+def build_model(
+    name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32"
+) -> keras.Model:
     """Build a network with fresh weights.
 
     Parameters

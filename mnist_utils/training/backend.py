@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _was_on = gc.isenabled()
 gc.disable()
 try:
-    with stderr.quiet():
+    with stderr.quiet_stderr():
         import keras as keras
         from keras import layers as layers
         from keras import ops as ops

@@ -42,7 +42,7 @@ def save_checkpoint(path: Path, model: keras.Model, state: CheckpointState) -> N
     words = json.dumps({"history": state.history, "best_epoch": state.best_epoch})
     arrays = {f"variable_{i}": ops.convert_to_numpy(value) for i, value in enumerate(_variables(model))}
     arrays |= {f"best_{i}": value for i, value in enumerate(state.best_weights)}
-    files.write(path, lambda beside: np.savez(beside, state=np.array(words), **arrays))
+    files.write_atomic(path, lambda beside: np.savez(beside, state=np.array(words), **arrays))
 
 
 def restore_checkpoint(path: Path, model: keras.Model) -> CheckpointState:

@@ -20,7 +20,7 @@ Schedule = Literal["constant", "one_cycle"]
 
 # What each network is trained with unless told otherwise. `simple` and `branched` follow the systems they
 # come from (13 epochs; 10 epochs of batch 32 with dropout 0.25 and 0.5).
-RECIPES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+DEFAULTS_BY_MODEL: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "fast": {
             "epochs": 1,
@@ -73,7 +73,7 @@ _DIGITS_EPOCHS = 10
 class TrainConfig(BaseModel):
     """The hyper-parameters of one training run: validated, frozen, complete.
 
-    A field that is not given, or given as None, takes the value of its model's recipe (`RECIPES`);
+    A field that is not given, or given as None, takes the value of its model's recipe (`DEFAULTS_BY_MODEL`);
     after construction every field but `train_limit` and `patience` has a value.
 
     Raises
@@ -121,7 +121,7 @@ class TrainConfig(BaseModel):
         if not isinstance(given, dict):
             return given
         given = {name: value for name, value in given.items() if value is not None}
-        recipe = dict(RECIPES.get(str(given.get("model", "fast")), {}))
+        recipe = dict(DEFAULTS_BY_MODEL.get(str(given.get("model", "fast")), {}))
         if given.get("dataset") == "digits" and "epochs" in recipe:
             recipe["epochs"] *= _DIGITS_EPOCHS
         return recipe | given
@@ -134,7 +134,7 @@ class TrainConfig(BaseModel):
         return value
 
 
-def allowed(field: str) -> str:
+def allowed_values(field: str) -> str:
     """Say in words which values a field of `TrainConfig` takes, for error messages and help."""
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
@@ -175,11 +175,11 @@ def make_config(**given: Any) -> TrainConfig:
             if problem["type"] == "extra_forbidden":
                 lines.append(f"{field}: no such hyper-parameter; there are {', '.join(TrainConfig.model_fields)}")
             else:
-                lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed(field)}")
+                lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed_values(field)}")
         raise ConfigError("\n".join(lines)) from None
 
 
-def from_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the fields of `TrainConfig` from a notebook's parameters, in which "" and -1 mean "choose for me".
 
     A parameter has one plain type, so that ``papermill -p epochs 3`` can set it; None is not a value of it.
@@ -192,7 +192,7 @@ def from_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if values[name] in ("", -1) else values[name] for name in TrainConfig.model_fields}
 
 
-def defaults(field: str) -> str:
+def default_text(field: str) -> str:
     """Say the default of a field, model by model where the models differ (for help texts)."""
     values = {model: getattr(TrainConfig(model=model), field) for model in get_args(ModelName)}
     if values["fast"] is None:

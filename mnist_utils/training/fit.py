@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images, Labels
-from mnist_utils._support.progress import Show, shown
+from mnist_utils._support.progress import ShowProgress, progress_display
 from mnist_utils.data.augmentation import augment
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.training import architectures
@@ -55,7 +55,7 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def prepare(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainConfig, Dataset]:
+def prepare_training(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainConfig, Dataset]:
     """Check the hyper-parameters, load the data set, and settle what depends on which data set it is.
 
     Parameters
@@ -94,7 +94,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     run : Path
         An existing folder.
     progress : bool
-        Show how far it is, see `_support.progress.shown`.
+        Show how far it is, see `_support.progress.progress_display`.
 
     Raises
     ------
@@ -102,14 +102,14 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
     keras.utils.set_random_seed(config.seed)
-    model = compiled(config, len(dataset.x_train))
+    model = compile_model(config, len(dataset.x_train))
     # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
     network = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
     done = len(state.history)
     with (
-        shown(config.epochs, done, enabled=progress) as show,
+        progress_display(config.epochs, done, enabled=progress) as show,
         ThreadPoolExecutor(1) as pool,  # makes the next epoch's images meanwhile
     ):
         upcoming = pool.submit(prepare_epoch, done)
@@ -120,13 +120,13 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             x, y = upcoming.result()
             if epoch + 1 < config.epochs:
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
-            with interrupts.held() as let_through:
+            with interrupts.defer_interrupt() as check_interrupt:
                 fitted = model.fit(
                     batches(config.batch_size, x[..., None], y),
                     shuffle=False,  # epoch_images did
                     epochs=epoch + 1,
                     initial_epoch=epoch,
-                    callbacks=[_show_steps(show, epoch, config.epochs, let_through)],
+                    callbacks=[_show_steps(show, epoch, config.epochs, check_interrupt)],
                     verbose=0,
                 )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
@@ -140,25 +140,27 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
             save_checkpoint(run / CHECKPOINT, model, state)
-            show(epoch + 1, line=_line(state.history[-1], config.epochs))
+            show(epoch + 1, line=_epoch_line(state.history[-1], config.epochs))
     if state.best_weights:
         model.set_weights(state.best_weights)
     if choose_precision(config.precision) != "float32":
-        network = architectures.build(config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout)
+        network = architectures.build_model(
+            config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout
+        )
         network.set_weights(model.get_weights())
     return Trained(network, state.history)
 
 
-def probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
+def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
     """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
-    with interrupts.held() as let_through:
-        between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: let_through())
+    with interrupts.defer_interrupt() as check_interrupt:
+        between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: check_interrupt())
         return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     # By way of `predict`, which is asked again when all is over: `evaluate` would make TensorFlow compile one graph more.
-    found = probabilities(model, dataset.x_validation).astype(np.float64)
+    found = predict_probabilities(model, dataset.x_validation).astype(np.float64)
     of_label = found[np.arange(len(found)), dataset.y_validation]
     return {
         "val_accuracy": float((found.argmax(axis=1) == dataset.y_validation).mean()),
@@ -177,17 +179,17 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
-    return augment(x[order], config.augment, random), targets(y[order], config.label_smoothing)
+    return augment(x[order], config.augment, random), one_hot_targets(y[order], config.label_smoothing)
 
 
-def targets(y: Labels, smoothing: float = 0.0) -> Targets:
+def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:
     """Return for each label what the network shall answer, float32, shape (n, 10); see `epoch_images`."""
     return np.eye(10, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / 10)
 
 
-def compiled(config: TrainConfig, n: int) -> keras.Model:
+def compile_model(config: TrainConfig, n: int) -> keras.Model:
     """Build a network, with its optimiser, that is ready to be trained on `n` images an epoch."""
-    model = architectures.build(
+    model = architectures.build_model(
         config.model,
         conv_dropout=config.conv_dropout,
         dense_dropout=config.dense_dropout,
@@ -221,9 +223,11 @@ def _patience_is_over(config: TrainConfig, state: CheckpointState) -> bool:
 # --- progress ---------------------------------------------------------------------------------------------
 
 
-def _show_steps(show: Show, epoch: int, epochs: int, let_through: Callable[[], None]) -> keras.callbacks.Callback:
+def _show_steps(
+    show: ShowProgress, epoch: int, epochs: int, check_interrupt: Callable[[], None]
+) -> keras.callbacks.Callback:
     def step_done(batch: int, logs: dict[str, float]) -> None:
-        let_through()
+        check_interrupt()
         done = epoch + (batch + 1) / callback.params["steps"]
         show(done, f"epoch {epoch + 1}/{epochs}  accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}")
 
@@ -231,6 +235,6 @@ def _show_steps(show: Show, epoch: int, epochs: int, let_through: Callable[[], N
     return callback
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
+def _epoch_line(row: dict[str, float], epochs: int) -> str:
     numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5])
     return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

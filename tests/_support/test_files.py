@@ -8,8 +8,8 @@ from mnist_utils._support import files
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
-    files.write_text(tmp_path / "a.txt", "one")
-    files.write_text(tmp_path / "a.txt", "zwölf")
+    files.write_text_atomic(tmp_path / "a.txt", "one")
+    files.write_text_atomic(tmp_path / "a.txt", "zwölf")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "zwölf"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -19,9 +19,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         path.write_text("half")
         raise OSError("disk full")
 
-    files.write_text(tmp_path / "a.txt", "whole")
+    files.write_text_atomic(tmp_path / "a.txt", "whole")
     with pytest.raises(OSError, match="disk full"):
-        files.write(tmp_path / "a.txt", fail)
+        files.write_atomic(tmp_path / "a.txt", fail)
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -33,6 +33,6 @@ def test_keeps_the_suffix_while_writing(tmp_path: Path) -> None:
         seen.append(path)
         path.write_text("x")
 
-    files.write(tmp_path / "model.keras", save)
+    files.write_atomic(tmp_path / "model.keras", save)
     assert seen[0].suffix == ".keras"
     assert seen[0].parent == tmp_path

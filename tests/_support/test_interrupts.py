@@ -19,10 +19,10 @@ def after(steps: list[Callable[[], None]]) -> list[int]:
     done: list[int] = []
 
     def block() -> None:
-        with interrupts.held() as let_through:
-            let_through()  # nothing has come yet
+        with interrupts.defer_interrupt() as check_interrupt:
+            check_interrupt()  # nothing has come yet
             press()
-            for number, step in enumerate([*steps, let_through]):
+            for number, step in enumerate([*steps, check_interrupt]):
                 done.append(number)
                 step()
             done.append(-1)
@@ -43,7 +43,7 @@ def test_comes_at_the_end_once() -> None:
     done = []
 
     def block() -> None:
-        with interrupts.held():
+        with interrupts.defer_interrupt():
             press()
             press()
             done.append("went on")
@@ -51,15 +51,15 @@ def test_comes_at_the_end_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         block()
     assert done == ["went on"]
-    with interrupts.held() as let_through:
-        let_through()
+    with interrupts.defer_interrupt() as check_interrupt:
+        check_interrupt()
 
 
 def test_an_error_of_the_block_comes_first() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def block() -> None:
-        with interrupts.held():
+        with interrupts.defer_interrupt():
             press()
             raise ValueError("mine")
 
@@ -70,11 +70,11 @@ def test_an_error_of_the_block_comes_first() -> None:
 
 def test_an_inner_block_ends_with_it() -> None:
     def inner() -> None:
-        with interrupts.held():
+        with interrupts.defer_interrupt():
             press()
 
     def block() -> None:
-        with interrupts.held():
+        with interrupts.defer_interrupt():
             inner()
             pytest.fail("the inner block's end let it pass")
 
@@ -86,8 +86,8 @@ def test_holds_nothing_in_another_thread() -> None:
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
-        with interrupts.held() as let_through:
-            let_through()
+        with interrupts.defer_interrupt() as check_interrupt:
+            check_interrupt()
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -6,11 +6,11 @@ import IPython.display
 import pytest
 
 from mnist_utils._support import progress
-from mnist_utils._support.progress import shown
+from mnist_utils._support.progress import progress_display
 
 
 def test_without_a_terminal_there_are_the_lines_only(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown(2) as show:
+    with progress_display(2) as show:
         show(0.5, "half of the first")
         show(1, line="epoch 1/2 " + "x" * 200)
         show(2, line="epoch 2/2")
@@ -20,7 +20,7 @@ def test_without_a_terminal_there_are_the_lines_only(capsys: pytest.CaptureFixtu
 
 
 def test_disabled_it_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown(1, enabled=False) as show:
+    with progress_display(1, enabled=False) as show:
         show(1, line="epoch 1/1")
     assert capsys.readouterr() == ("", "")
 
@@ -50,7 +50,7 @@ def test_a_notebook_keeps_one_output_with_the_lines(
     screen: Screen, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS", -1)
-    with shown(2) as show:
+    with progress_display(2) as show:
         show(0.5, "epoch 1/2")
         show(1, line="first")
         show(1.5, "epoch 2/2")
@@ -65,7 +65,7 @@ def test_a_notebook_keeps_one_output_with_the_lines(
 
 
 def test_a_notebook_is_not_told_of_every_step(screen: Screen) -> None:
-    with shown(1) as show:
+    with progress_display(1) as show:
         for i in range(1000):
             show(i / 1000, "step")
         show(1, line="first")
@@ -74,7 +74,7 @@ def test_a_notebook_is_not_told_of_every_step(screen: Screen) -> None:
 
 def test_a_notebook_that_is_interrupted_keeps_the_lines(screen: Screen) -> None:
     def train() -> None:
-        with shown(2) as show:
+        with progress_display(2) as show:
             show(1, line="first")
             show(1.5, "epoch 2/2")
             raise KeyboardInterrupt

@@ -18,7 +18,7 @@ ABSL = b"WARNING: All log messages before absl::InitializeLog() is called are wr
 
 
 def test_only_the_noise_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    with contextlib.suppress(ZeroDivisionError), stderr.quiet():
+    with contextlib.suppress(ZeroDivisionError), stderr.quiet_stderr():
         os.write(2, ABSL + ONEDNN + b"F0000 00:00: no AVX\n")
         assert capfd.readouterr().err == ""
         raise ZeroDivisionError
@@ -35,7 +35,7 @@ def test_without_a_stderr_or_a_place_for_it_all_goes_on(monkeypatch: pytest.Monk
         raise FileNotFoundError("No usable temporary directory")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with stderr.quiet():
+    with stderr.quiet_stderr():
         pass
 
 

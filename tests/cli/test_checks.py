@@ -20,9 +20,9 @@ X11 = 10_000  # no real display has such a number
 
 
 def find(name: str, results: Path = Path("nowhere")) -> tuple[str, str]:
-    finding = checks.examine(name, results)
+    finding = checks.run_check(name, results)
     assert finding.name == name
-    assert bool(finding.mend) == (finding.state != "ok")
+    assert bool(finding.fix) == (finding.state != "ok")
     return finding.state, finding.what
 
 
@@ -55,7 +55,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_PACKAGES", ("numpy", "no-such-package"))
     assert find("packages") == ("missing", "not installed: no-such-package")
     monkeypatch.setattr(checks, "_PACKAGES", ("ai-edge-litert", "numpy"))
-    monkeypatch.setattr(checks, "_version", lambda name: "" if name == "numpy" else "2")
+    monkeypatch.setattr(checks, "_installed_version", lambda name: "" if name == "numpy" else "2")
     assert find("packages") == ("broken", "not installed: numpy")  # without it nothing works
 
 
@@ -193,6 +193,7 @@ def test_without_a_name_only_what_is_broken_counts(mnist: Cli, tmp_path: Path) -
 
 def test_it_needs_no_tensorflow() -> None:
     code = (
-        "import sys; from mnist_utils.cli import checks; checks.examine('packages', None);print('tensorflow' in sys.modules)"
+        "import sys; from mnist_utils.cli import checks; checks.run_check('packages', None)\n"
+        "print('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

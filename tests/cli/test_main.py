@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mnist_utils.runs.record import record
-from mnist_utils.runs.run import read
+from mnist_utils.runs.record import record_run
+from mnist_utils.runs.run import read_run
 from mnist_utils.training import fit
 from tests.conftest import Cli
 from tests.runs.test_run import fake
@@ -29,8 +29,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold two runs."""
     folder = tmp_path_factory.mktemp("results")
     for name, seed in ("reference", 0), ("second", 1):
-        config, dataset = fit.prepare(dataset="digits", train_limit=200, epochs=2, batch_size=50, seed=seed)
-        record(config, dataset, name, folder, progress=False)
+        config, dataset = fit.prepare_training(dataset="digits", train_limit=200, epochs=2, batch_size=50, seed=seed)
+        record_run(config, dataset, name, folder, progress=False)
     return folder
 
 
@@ -359,7 +359,7 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp
     wait_for_epoch(killed, tmp_path / "killed")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert read("run", tmp_path / "killed").incomplete == "training was not finished"
+    assert read_run("run", tmp_path / "killed").incomplete == "training was not finished"
     (row,) = json.loads(mnist("runs", "--json", "--results", str(tmp_path / "killed"))[1])
     assert row["epochs_done"] in (1, 2)
     listed = mnist("runs", "--results", str(tmp_path / "killed"))[1]
@@ -369,7 +369,7 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp
     assert status == 0, err
     assert "epoch 1/3" not in err
     assert "epoch 3/3" in err
-    found = [read("run", tmp_path / name).metrics for name in ("undisturbed", "killed")]
+    found = [read_run("run", tmp_path / name).metrics for name in ("undisturbed", "killed")]
     assert found[0]["test"] == found[1]["test"]
     assert found[0]["validation"] == found[1]["validation"]
     assert not list(tmp_path.rglob(".writing-*"))
@@ -383,7 +383,7 @@ def test_ctrl_c_in_mid_epoch(tmp_path: Path) -> None:
     assert status == 130, err
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "mnist: stopped. To go on, give the same command with --run run."
-    assert read("run", tmp_path).incomplete == "stopped by Ctrl-C"
+    assert read_run("run", tmp_path).incomplete == "stopped by Ctrl-C"
 
 
 @pytest.mark.root
@@ -402,11 +402,11 @@ def test_a_full_disk(tmp_path: Path, kilobytes: int) -> None:
         ), err
         assert not list(small.rglob("*writing*"))
         if (small / "run" / "config.json").exists():
-            assert read("run", small).incomplete
+            assert read_run("run", small).incomplete
         subprocess.run(["mount", "-o", "remount,size=50m", small], check=True)
         status, err = finish(start(small, "--epochs", "1"))
         assert status == 0, err
-        assert read("run", small).incomplete == ""
+        assert read_run("run", small).incomplete == ""
     finally:
         subprocess.run(["umount", small], check=True)
 
@@ -425,7 +425,7 @@ def test_train_on_the_real_mnist_reaches_the_aim(mnist: Cli, real_mnist: Path) -
 def test_evaluate_tells_what_was_recorded(mnist: Cli, results: Path) -> None:
     status, out, _ = mnist("evaluate", "reference", "--results", str(results))
     assert status == 0
-    run = read("reference", results)
+    run = read_run("reference", results)
     assert f"accuracy {run.metrics['test']['accuracy']:>33.2%} (" in out
     assert "expected calibration error" in out
     found = json.loads(mnist("evaluate", "reference", "--results", str(results), "--json")[1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.idx import DataError, Part, Source
 from mnist_utils.data.sources import SOURCES, DataNotFoundError, cache_dir
-from mnist_utils.preprocessing.center import place
+from mnist_utils.preprocessing.center import center_digit
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 COUNTS = (300, 300, 100, 100)
@@ -377,7 +377,7 @@ def test_digits_is_embedded_and_placed_as_mnist() -> None:
 def test_place_centres_the_mass_of_a_box_of_20() -> None:
     ink = np.zeros((50, 70))
     ink[5:45, 60:64] = 1  # 40 high, 4 wide
-    placed = place(ink)
+    placed = center_digit(ink)
     rows, columns = np.flatnonzero(placed.any(axis=1)), np.flatnonzero(placed.any(axis=0))
     assert (rows[0], rows[-1]) == (4, 23)  # mass at 13.5, as near to 14 as whole pixels go
     assert (columns[0], columns[-1]) == (14, 15)  # and at 14.5
@@ -388,7 +388,7 @@ def test_place_keeps_the_box_inside() -> None:
     ink = np.zeros((20, 20))
     ink[0] = 0.01  # a faint line far from the mass
     ink[19] = 1
-    placed = place(ink)
+    placed = center_digit(ink)
     assert placed.shape == (28, 28)
     assert np.flatnonzero(placed.any(axis=1))[-1] <= 27
 

@@ -35,10 +35,10 @@ def test_counts_each_digit_in_each_part(digits: Dataset) -> None:
 
 
 def test_tells_which_files_were_checked_against_what(digits: Dataset) -> None:
-    assert exploration.files(digits).empty
+    assert exploration.published_files(digits).empty
     for name, what in ("mnist", "sha256 of the content"), ("kmnist", "md5 of the .gz"):
         other = Dataset(name, *(digits.x_train, digits.y_train) * 3, "", "")
-        table = exploration.files(other)
+        table = exploration.published_files(other)
         assert table["items"].tolist() == [60_000, 60_000, 10_000, 10_000]
         assert set(table["checksum"]) == {what}
     part = SOURCES["kmnist"].parts[0]
@@ -85,7 +85,7 @@ def test_placement_is_the_box_and_the_centre_of_mass() -> None:
     image = np.zeros((28, 28), np.uint8)
     image[3:10, 5] = 100  # seven rows, and once more in the last column of the box
     image[6, 5:9] = 100
-    found = exploration.placement(np.stack([image, np.zeros_like(image)]))
+    found = exploration.digit_placement(np.stack([image, np.zeros_like(image)]))
     assert (found.loc[0, "height"], found.loc[0, "width"]) == (7, 4)
     assert found.loc[0, "row"] == 6
     assert found.loc[0, "column"] == pytest.approx((7 * 5 + 6 + 7 + 8) / 10)
@@ -94,10 +94,10 @@ def test_placement_is_the_box_and_the_centre_of_mass() -> None:
 
 def test_a_shift_moves_to_the_right_and_loses_what_leaves() -> None:
     image = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)
-    moved = exploration.shift(image, 3)
+    moved = exploration.shift_images(image, 3)
     np.testing.assert_array_equal(moved[0, :, 3:], image[0, :, :-3])
     assert not moved[0, :, :3].any()
-    np.testing.assert_array_equal(exploration.shift(image, 0), image)
+    np.testing.assert_array_equal(exploration.shift_images(image, 0), image)
 
 
 # --- strokes ----------------------------------------------------------------------------------------------
@@ -105,31 +105,31 @@ def test_a_shift_moves_to_the_right_and_loses_what_leaves() -> None:
 
 @pytest.mark.parametrize("width", [2, 3, 4, 6])
 def test_thickness_of_a_bar_is_its_width(width: int) -> None:
-    upright, lying = exploration.thickness(np.stack([bar(width), bar(width).T]))
+    upright, lying = exploration.stroke_thickness(np.stack([bar(width), bar(width).T]))
     assert upright == pytest.approx(width, abs=0.35)  # at its ends the skeleton comes nearer to the paper
     assert lying == pytest.approx(width, abs=0.35)
 
 
 def test_nothing_has_no_thickness() -> None:
-    assert np.isnan(exploration.thickness(np.zeros((1, 28, 28), np.uint8))).all()
+    assert np.isnan(exploration.stroke_thickness(np.zeros((1, 28, 28), np.uint8))).all()
 
 
 @pytest.mark.parametrize("lean", [-0.5, 0, 0.25, 0.5])
 def test_slant_is_the_angle_that_the_bar_was_sheared_by(lean: float) -> None:
-    found = exploration.slant(bar(3, lean=lean)[None])
+    found = exploration.stroke_slant(bar(3, lean=lean)[None])
     assert found[0] == pytest.approx(np.degrees(np.arctan(lean)), abs=0.5)
 
 
 def test_a_flat_line_and_nothing_have_no_slant() -> None:
     flat = np.zeros((2, 28, 28), np.uint8)
     flat[0, 14, 5:20] = 255
-    assert exploration.slant(flat).tolist() == [0, 0]
+    assert exploration.stroke_slant(flat).tolist() == [0, 0]
 
 
 def test_spread_out_runs_from_the_lowest_to_the_highest() -> None:
     values = np.array([5.0, np.nan, 1, 3, 9, 2])
     labels = np.array([1, 1, 1, 1, 1, 0], np.uint8)
-    rows = exploration.spread_out(values, labels, 3)
+    rows = exploration.evenly_spaced_examples(values, labels, 3)
     assert values[rows[1]].tolist() == [1, 5, 9] or values[rows[1]].tolist() == [1, 3, 9]
     assert [len(row) for row in rows] == [1, 3] + [0] * 8
 
@@ -168,7 +168,7 @@ def test_exact_duplicates_are_counted_by_part_and_label() -> None:
 def test_nearest_is_what_comparing_everything_finds(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbors, "_CHUNK", 100)  # several, and the last one not full
     queries, references = digits.x_test, digits.x_train
-    distance, index = neighbors.nearest(queries, references)
+    distance, index = neighbors.nearest_neighbors(queries, references)
     all_of_them = cdist(queries.reshape(-1, 784) / 255, references.reshape(-1, 784) / 255)
     np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
@@ -178,7 +178,7 @@ def test_nearest_does_not_depend_on_the_projection_being_good() -> None:
     """In noise, all directions vary alike: a hundred of them say little, and nearly all references must be compared."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (400, 28, 28), dtype=np.uint8)
-    distance, index = neighbors.nearest(images[:50], images, own=np.arange(50))
+    distance, index = neighbors.nearest_neighbors(images[:50], images, exclude=np.arange(50))
     all_of_them = cdist(images[:50].reshape(50, -1) / 255, images.reshape(400, -1) / 255)
     np.fill_diagonal(all_of_them, np.inf)
     np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
@@ -188,7 +188,7 @@ def test_nearest_does_not_depend_on_the_projection_being_good() -> None:
 def test_an_image_is_not_its_own_neighbour_but_its_copy_is(digits: Dataset) -> None:
     references = digits.x_train[:200].copy()
     references[150] = references[3]
-    distance, index = neighbors.nearest(references[[3, 3]], references, own=np.array([3, -1]))
+    distance, index = neighbors.nearest_neighbors(references[[3, 3]], references, exclude=np.array([3, -1]))
     assert distance.tolist() == [0, 0]
     assert index.tolist() == [150, 3]
 
@@ -211,8 +211,8 @@ def test_components_for_half_and_all_of_the_variance() -> None:
     rng = np.random.default_rng(0)
     for place in range(4):  # four directions with the same variance, each a quarter of the whole
         images[:, place, 0] = rng.permuted(np.tile([0, 200], 200))
-    assert neighbors.components_for(images, 0.2) == 1
-    assert neighbors.components_for(images, 0.99) == 4
+    assert neighbors.components_for_variance(images, 0.2) == 1
+    assert neighbors.components_for_variance(images, 0.99) == 4
 
 
 def test_the_maps_keep_digits_together(digits: Dataset) -> None:
@@ -225,9 +225,9 @@ def test_the_maps_keep_digits_together(digits: Dataset) -> None:
     assert points.std(axis=0, ddof=0) == pytest.approx(singular[:2] / np.sqrt(200), rel=1e-4)
     tsne = neighbors.tsne_map(images, seed=0)
     assert tsne.shape == (200, 2)
-    assert neighbors.agreement(tsne, labels) > 0.85 > neighbors.agreement(points, labels)
+    assert neighbors.nearest_label_agreement(tsne, labels) > 0.85 > neighbors.nearest_label_agreement(points, labels)
 
 
 def test_agreement_counts_the_nearest_other_point() -> None:
     points = np.array([[0.0, 0], [1, 0], [10, 0], [12, 0]])
-    assert neighbors.agreement(points, np.array([1, 1, 2, 3], np.uint8)) == 0.5
+    assert neighbors.nearest_label_agreement(points, np.array([1, 1, 2, 3], np.uint8)) == 0.5

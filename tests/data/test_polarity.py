@@ -14,7 +14,7 @@ def digits() -> Dataset:
 
 def test_the_reader_turns_inverted_images_back(digits: Dataset) -> None:
     images = digits.x_test[:20]
-    normal, inverted = polarity.through_reader(images), polarity.through_reader(255 - images)
+    normal, inverted = polarity.preprocess_images(images), polarity.preprocess_images(255 - images)
     np.testing.assert_array_equal(normal.images, inverted.images)
     assert not normal.inverted.any()
     assert inverted.inverted.all()
@@ -24,7 +24,7 @@ def test_the_reader_turns_inverted_images_back(digits: Dataset) -> None:
 
 
 def test_an_image_without_a_digit_is_refused(digits: Dataset) -> None:
-    found = polarity.through_reader(np.stack([np.full((28, 28), 77, np.uint8), digits.x_test[0]]))
+    found = polarity.preprocess_images(np.stack([np.full((28, 28), 77, np.uint8), digits.x_test[0]]))
     assert found.refused.tolist() == [True, False]
     assert not found.images[0].any()
 

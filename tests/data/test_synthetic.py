@@ -8,7 +8,7 @@ from PIL import Image
 
 from mnist_utils.data import synthetic
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.reader import preprocess
 
 
 def opened(content: bytes) -> Image.Image:
@@ -18,12 +18,12 @@ def opened(content: bytes) -> Image.Image:
 def test_pixels_come_back_as_they_were() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     for given in pixels, pixels[..., 0]:
-        np.testing.assert_array_equal(np.asarray(opened(synthetic.encode(given))), given)
+        np.testing.assert_array_equal(np.asarray(opened(synthetic.encode_png(given))), given)
 
 
 def test_ink_is_drawn_on_a_larger_sheet() -> None:
     digit = load_dataset("digits").x_test[0]
-    image = opened(synthetic.draw(digit, ink=(0, 0, 200), sheet=(255, 255, 255)))
+    image = opened(synthetic.render_on_paper(digit, ink=(0, 0, 200), sheet=(255, 255, 255)))
     assert (image.size, image.mode) == ((300, 260), "RGB")
     red, _, blue = np.moveaxis(np.asarray(image, float), 2, 0)
     share = ((blue - red) > 60).mean()  # blue ink; white paper is grey under the lamp
@@ -33,12 +33,16 @@ def test_ink_is_drawn_on_a_larger_sheet() -> None:
 
 def test_the_seed_says_where() -> None:
     digit = load_dataset("digits").x_test[0]
-    assert synthetic.draw(digit, seed=1) == synthetic.draw(digit, seed=1) != synthetic.draw(digit, seed=2)
+    assert (
+        synthetic.render_on_paper(digit, seed=1)
+        == synthetic.render_on_paper(digit, seed=1)
+        != synthetic.render_on_paper(digit, seed=2)
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_reader_finds_the_digit(seed: int) -> None:
     digit = load_dataset("digits").x_test[seed]
-    reading = read(synthetic.draw(digit, seed=seed))
+    reading = preprocess(synthetic.render_on_paper(digit, seed=seed))
     assert reading.inverted
     assert np.corrcoef(reading.image.ravel(), digit.ravel())[0, 1] > 0.85

@@ -36,7 +36,7 @@ def test_pixels_of_a_linear_network_count_with_their_weight(linear, images) -> N
 
 def test_pixels_of_any_network_make_up_the_difference(images: np.ndarray) -> None:
     keras.utils.set_random_seed(0)
-    model = architectures.build("fast")
+    model = architectures.build_model("fast")
     answers, others = np.full(12, 3), np.full(12, 8)
     found = attribution.integrated_gradients(model, images, answers, others, steps=64)
     logs = np.log(model.predict(np.concatenate([images, np.zeros_like(images[:1])])[..., None], verbose=0))
@@ -50,7 +50,7 @@ def test_least_flip_of_a_linear_network_goes_straight_to_the_nearest_border(line
     grey = np.random.default_rng(1).integers(
         100, 156, (20, 28, 28), np.uint8
     )  # far from black and white: nothing is cut off
-    found = attribution.least_flips(model, grey)
+    found = attribution.deepfool(model, grey)
     logits = grey.reshape(20, -1) / 255 @ weights + np.linspace(-0.2, 0.2, 10)
     first = logits.argmax(axis=1)
     slopes = weights.T[None] - weights.T[first][:, None]
@@ -63,7 +63,7 @@ def test_least_flip_of_a_linear_network_goes_straight_to_the_nearest_border(line
 
 def test_a_flip_that_is_not_found_is_said(linear, images) -> None:  # type: ignore[no-untyped-def]
     model, _ = linear
-    found = attribution.least_flips(model, images, most_steps=0)
+    found = attribution.deepfool(model, images, most_steps=0)
     assert not found.flipped.any()
     assert not found.sizes.any()
     np.testing.assert_array_equal(found.images, images)
@@ -71,18 +71,18 @@ def test_a_flip_that_is_not_found_is_said(linear, images) -> None:  # type: igno
 
 def test_features_are_what_the_last_layer_reads(images: np.ndarray) -> None:
     keras.utils.set_random_seed(0)
-    model = architectures.build("fast")
-    found = attribution.features(model, images)
+    model = architectures.build_model("fast")
+    found = attribution.penultimate_features(model, images)
     assert found.shape == (12, 256)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
-    again = attribution.features(model, images[::-1])
+    again = attribution.penultimate_features(model, images[::-1])
     np.testing.assert_allclose(again[::-1], found, atol=1e-6)
 
 
 def test_nearest_by_scikit_learns_distances() -> None:
     random = np.random.default_rng(0)
     known, asked = random.normal(size=(50, 8)).astype(np.float32), random.normal(size=(6, 8)).astype(np.float32)
-    indices, distances = attribution.nearest(known, asked, 4)
+    indices, distances = attribution.nearest_by_features(known, asked, 4)
     wanted = euclidean_distances(asked, known)
     np.testing.assert_array_equal(indices, wanted.argsort(axis=1)[:, :4])
     np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :4], atol=1e-5)
@@ -91,11 +91,11 @@ def test_nearest_by_scikit_learns_distances() -> None:
 def test_explain_puts_all_of_it_together(linear, images) -> None:  # type: ignore[no-untyped-def]
     model, _ = linear
     known = load_dataset("digits").x_train[:100], load_dataset("digits").y_train[:100]
-    seen = attribution.features(model, known[0])
-    found = attribution.explain(model, images, np.full(12, 4), np.full(12, 7), (*known, seen), k=2)
+    seen = attribution.penultimate_features(model, known[0])
+    found = attribution.explain_predictions(model, images, np.full(12, 4), np.full(12, 7), (*known, seen), k=2)
     assert [(one.answer, one.other) for one in found] == [(4, 7)] * 12
-    flips = attribution.least_flips(model, images)
-    indices, _ = attribution.nearest(seen, attribution.features(model, images), 2)
+    flips = attribution.deepfool(model, images)
+    indices, _ = attribution.nearest_by_features(seen, attribution.penultimate_features(model, images), 2)
     for i, one in enumerate(found):
         np.testing.assert_array_equal(one.image, images[i])
         np.testing.assert_array_equal(one.neighbours, known[0][indices[i]])

@@ -13,12 +13,12 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from mnist_utils.data import neighbors
 from mnist_utils.evaluation.errors import (
-    answered_above,
     confused_pairs,
-    equally_hard,
-    per_class,
+    per_class_table,
+    recall_homogeneity_test,
     risk_coverage,
-    threshold_for,
+    selective_accuracy,
+    threshold_for_accuracy,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def matrix(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 def test_scores_are_scikit_learns() -> None:
     answers = PROBABILITIES.argmax(axis=1)
-    found = per_class(matrix(LABELS, answers))
+    found = per_class_table(matrix(LABELS, answers))
     assert found["n"].tolist() == np.bincount(LABELS, minlength=10).tolist()
     for name, score in ("precision", precision_score), ("recall", recall_score), ("f1", f1_score):
         np.testing.assert_allclose(found[name], score(LABELS, answers, average=None))
@@ -48,7 +48,7 @@ def test_scores_are_scikit_learns() -> None:
 def test_intervals_by_hand() -> None:
     counts = np.diag(np.full(10, 8))
     counts[3, 5] = 2  # 8 of 10 threes found; 8 of 10 answers "5" right
-    found = per_class(counts)
+    found = per_class_table(counts)
     # Wilson's interval for 8 of 10, from its closed form.
     centre, half = (0.8 + 1.96**2 / 20) / (1 + 1.96**2 / 10), 1.96 * (0.016 + 1.96**2 / 400) ** 0.5 / (1 + 1.96**2 / 10)
     for digit, name in (3, "recall"), (5, "precision"):
@@ -64,7 +64,7 @@ def test_intervals_by_hand() -> None:
 def test_a_digit_that_does_not_occur_has_no_score() -> None:
     counts = np.diag(np.full(10, 5))
     counts[7, 7] = 0
-    assert per_class(counts).loc[7].drop("n").isna().all()
+    assert per_class_table(counts).loc[7].drop("n").isna().all()
 
 
 def test_the_interval_of_f1_covers_the_truth_as_often_as_it_says() -> None:
@@ -72,7 +72,7 @@ def test_the_interval_of_f1_covers_the_truth_as_often_as_it_says() -> None:
     truth = np.array([[85, 15], [10, 890]]) / 1000
     drawn = random.multinomial(1000, truth.ravel(), 400).reshape(400, 2, 2)
     wanted = 2 * 85 / (2 * 85 + 15 + 10)
-    rows = [per_class(np.pad(counts, (0, 8))).loc[0] for counts in drawn]
+    rows = [per_class_table(np.pad(counts, (0, 8))).loc[0] for counts in drawn]
     covered = sum(row["f1_low"] <= wanted <= row["f1_high"] for row in rows)
     assert binom(400, 0.95).ppf(0.0005) <= covered <= binom(400, 0.95).ppf(0.9995)
 
@@ -90,11 +90,11 @@ def test_digits_that_are_equally_hard_are_not_told_apart() -> None:
     equal, one_hard = np.diag(np.full(10, 90)), np.diag(np.full(10, 90))
     equal[:, 0] += 10
     equal[0] = [90, 10] + [0] * 8
-    assert equally_hard(equal) == pytest.approx(1)
+    assert recall_homogeneity_test(equal) == pytest.approx(1)
     one_hard[5, 5], one_hard[5, 3] = 60, 30
-    assert equally_hard(one_hard) < 1e-6
+    assert recall_homogeneity_test(one_hard) < 1e-6
     for all_right in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
-        assert equally_hard(all_right) == 1
+        assert recall_homogeneity_test(all_right) == 1
 
 
 # --- confidence ---
@@ -128,24 +128,24 @@ def test_every_row_is_what_its_threshold_does(seed: int, accuracy: float) -> Non
     curve = risk_coverage(probabilities, labels)
     rows = curve.to_numpy().tolist()
     for threshold, answered, coverage, errors, _ in rows:
-        found = answered_above(threshold, probabilities, labels)
-        assert [found.answered, found.errors, 1 - found.left] == pytest.approx([answered, errors, coverage])
+        found = selective_accuracy(threshold, probabilities, labels)
+        assert [found.answered, found.errors, 1 - found.deferred] == pytest.approx([answered, errors, coverage])
     enough = [threshold for threshold, answered, _, errors, _ in rows if answered - errors >= accuracy * answered]
-    assert threshold_for(accuracy, probabilities, labels) == min(enough, default=np.inf)
+    assert threshold_for_accuracy(accuracy, probabilities, labels) == min(enough, default=np.inf)
 
 
 def test_what_is_answered_above_a_threshold() -> None:
-    found = answered_above(0.8, sure(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
-    assert (found.n, found.answered, found.errors, found.left) == (4, 3, 1, 0.25)
+    found = selective_accuracy(0.8, sure(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
+    assert (found.n, found.answered, found.errors, found.deferred) == (4, 3, 1, 0.25)
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.accuracy_interval == pytest.approx((0.2077, 0.9385), abs=1e-3)  # R: prop.test(2, 3, correct = FALSE)
 
 
 def test_a_network_that_is_never_good_enough_answers_nothing() -> None:
     probabilities, labels = sure(0.9, 0.8), [1, 1]
-    threshold = threshold_for(0.5, probabilities, labels)
-    found = answered_above(threshold, probabilities, labels)
-    assert (threshold, found.answered, found.left) == (np.inf, 0, 1)
+    threshold = threshold_for_accuracy(0.5, probabilities, labels)
+    found = selective_accuracy(threshold, probabilities, labels)
+    assert (threshold, found.answered, found.deferred) == (np.inf, 0, 1)
     assert np.isnan(found.accuracy)
 
 
@@ -163,7 +163,7 @@ def two_clouds() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_similar_images_lie_together_on_the_map(method: str) -> None:
     images, labels = two_clouds()
-    points = neighbors.to_map(images, method)  # type: ignore[arg-type]
+    points = neighbors.embed_2d(images, method)  # type: ignore[arg-type]
     centres = np.array([points[labels == digit].mean(axis=0) for digit in (0, 1)])
     nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1)
     assert (nearest == labels).all()
@@ -171,13 +171,13 @@ def test_similar_images_lie_together_on_the_map(method: str) -> None:
 
 def test_an_unknown_map_is_refused() -> None:
     with pytest.raises(ValueError, match="given 'umap'; allowed: pca, tsne"):
-        neighbors.to_map(two_clouds()[0], "umap")  # type: ignore[arg-type]
+        neighbors.embed_2d(two_clouds()[0], "umap")  # type: ignore[arg-type]
 
 
 def test_an_image_among_strangers_has_no_neighbour_of_its_label() -> None:
     images, labels = two_clouds()
     labels[0] = 1
-    same = neighbors.neighbours_of_same_label(images, labels, k=10)
+    same = neighbors.same_label_neighbors(images, labels, k=10)
     assert same[0] == 0
     assert (same[labels == 1][1:] == 1).all()
 
@@ -185,7 +185,7 @@ def test_an_image_among_strangers_has_no_neighbour_of_its_label() -> None:
 def test_needs_no_tensorflow() -> None:
     code = (
         "import sys, numpy as np; from mnist_utils.evaluation import errors, label_errors;"
-        "label_errors.suspected_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
+        "label_errors.find_suspected_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
         "print([name for name in ('tensorflow', 'keras', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

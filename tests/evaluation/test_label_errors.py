@@ -18,7 +18,7 @@ def test_planted_label_errors_are_suspected() -> None:
     planted = random.choice(600, 20, replace=False)
     given_labels = labels.copy()
     given_labels[planted] = (labels[planted] + 3) % 10
-    found = label_errors.suspected_labels(softmax(logits, axis=1).astype(np.float32), given_labels.astype(np.uint8))
+    found = label_errors.find_suspected_labels(softmax(logits, axis=1).astype(np.float32), given_labels.astype(np.uint8))
     assert set(found.order[:20]) == set(planted)
     assert 18 <= found.suspects <= 22
     assert sorted(found.order) == list(range(600))
@@ -26,7 +26,7 @@ def test_planted_label_errors_are_suspected() -> None:
 
 
 def test_found_at_the_top_by_hand() -> None:
-    found = label_errors.found_at_the_top(np.array([4, 2, 0, 1, 3]), [4, 1], (1, 2, 4, 99))
+    found = label_errors.recall_at_k(np.array([4, 2, 0, 1, 3]), [4, 1], (1, 2, 4, 99))
     assert found["top"].tolist() == [1, 2, 4, 5]
     assert found["found"].tolist() == [1, 1, 2, 2]
     assert found["by_chance"].tolist() == pytest.approx([0.4, 0.8, 1.6, 2])
@@ -35,12 +35,12 @@ def test_found_at_the_top_by_hand() -> None:
 
 
 def test_no_known_errors_are_found_nowhere() -> None:
-    assert label_errors.found_at_the_top(np.arange(5), [], (2,))["found"].tolist() == [0]
+    assert label_errors.recall_at_k(np.arange(5), [], (2,))["found"].tolist() == [0]
 
 
 def test_corrected_labels() -> None:
     labels = np.full(10_000, 7, np.uint8)
-    better, agreed = label_errors.corrected(labels)
+    better, agreed = label_errors.correct_labels(labels)
     assert np.flatnonzero(better != 7).tolist() == [947, 1621, 1901, 2462, 2597, 3558, 5937, 6651, 6783, 9729]
     assert better[[947, 2462, 9729]].tolist() == [9, 0, 6]
     assert np.flatnonzero(~agreed).tolist() == [2130, 2654, 3520, 8527, 9679]
@@ -49,7 +49,7 @@ def test_corrected_labels() -> None:
 
 def test_one_fold_is_none() -> None:
     with pytest.raises(ConfigError, match="folds: given 1; allowed: 2 and more"):
-        label_errors.cross_validated(make_config(dataset="digits"), load_dataset("digits"), 1)
+        label_errors.cross_validated_probabilities(make_config(dataset="digits"), load_dataset("digits"), 1)
 
 
 def test_cross_validated_asks_those_that_did_not_see_the_image() -> None:
@@ -58,9 +58,9 @@ def test_cross_validated_asks_those_that_did_not_see_the_image() -> None:
     planted = np.arange(0, len(labels), 40)
     dataset.y_train[planted] = (labels[planted] + 5) % 10  # learnt by heart, they would be believed
     config = make_config(dataset="digits", epochs=10, batch_size=64)
-    found = label_errors.cross_validated(config, dataset, 2, progress=False)
+    found = label_errors.cross_validated_probabilities(config, dataset, 2, progress=False)
     assert found.shape == (len(labels), 10)
     assert found.sum(axis=1) == pytest.approx(np.ones(len(labels)), abs=1e-4)
     assert (found.argmax(axis=1)[planted] == labels[planted]).mean() > 0.7
-    suspected = label_errors.suspected_labels(found, dataset.y_train)
+    suspected = label_errors.find_suspected_labels(found, dataset.y_train)
     assert len(set(suspected.order[: len(planted)]) & set(planted)) > 0.7 * len(planted)

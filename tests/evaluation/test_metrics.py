@@ -12,10 +12,10 @@ from mnist_utils.evaluation.calibration import (
     calibration_error_interval,
     expected_calibration_error,
     fit_temperature,
-    reliability,
+    reliability_bins,
 )
-from mnist_utils.evaluation.metrics import evaluate
-from mnist_utils.evaluation.statistics import compare_paired, holm, wilson_interval
+from mnist_utils.evaluation.metrics import compute_metrics
+from mnist_utils.evaluation.statistics import holm_correction, mcnemar_test, wilson_interval
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = RANDOM.dirichlet(np.full(10, 0.3), 500).astype(np.float32)
@@ -23,7 +23,7 @@ LABELS = np.where(RANDOM.random(500) < 0.7, PROBABILITIES.argmax(axis=1), RANDOM
 
 
 def test_agrees_with_scikit_learn() -> None:
-    found = evaluate(PROBABILITIES, LABELS)
+    found = compute_metrics(PROBABILITIES, LABELS)
     answers = PROBABILITIES.argmax(axis=1)
     assert found.n == 500
     assert found.accuracy == accuracy_score(LABELS, answers)
@@ -35,7 +35,7 @@ def test_agrees_with_scikit_learn() -> None:
 def test_by_hand() -> None:
     probabilities = np.zeros((4, 10))
     probabilities[[0, 1, 2, 3], [3, 3, 5, 5]] = 1
-    found = evaluate(probabilities, np.array([3, 5, 5, 5]))
+    found = compute_metrics(probabilities, np.array([3, 5, 5, 5]))
     assert found.accuracy == 0.75
     assert found.confusion_matrix[5][3] == 1
     assert found.confusion_matrix[5][5] == 2
@@ -48,9 +48,9 @@ def test_by_hand() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="wanted"):
-        evaluate(PROBABILITIES, LABELS[:5])
+        compute_metrics(PROBABILITIES, LABELS[:5])
     with pytest.raises(ValueError, match="n > 0"):
-        evaluate(PROBABILITIES[:0], LABELS[:0])
+        compute_metrics(PROBABILITIES[:0], LABELS[:0])
 
 
 @given(st.integers(1, 20_000), st.floats(0, 1))
@@ -84,7 +84,7 @@ def test_expected_calibration_error_puts_an_edge_into_the_lower_bin() -> None:
 def test_reliability_is_counted_bin_by_bin() -> None:
     probabilities = np.zeros((5, 10))
     probabilities[:, 0] = [0.9, 1.0, 0.8, 0.55, 0.6]
-    found = reliability(probabilities, [0, 0, 1, 1, 0], bins=5)
+    found = reliability_bins(probabilities, [0, 0, 1, 1, 0], bins=5)
     assert found.n.tolist() == [0, 0, 2, 1, 2]  # 0.8 and 0.6 are upper edges
     np.testing.assert_allclose(found.confidence, [np.nan, np.nan, 0.575, 0.8, 0.95])
     np.testing.assert_allclose(found.accuracy, [np.nan, np.nan, 0.5, 0, 1])
@@ -122,7 +122,7 @@ def right(*counts: tuple[bool, bool, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_mcnemar_is_a_sign_test_on_the_discordant_pairs() -> None:
-    found = compare_paired(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
+    found = mcnemar_test(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
     assert (found.n, found.only_a, found.only_b) == (100, 2, 10)
     assert found.difference == pytest.approx(0.08)
     assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # P(at most 2 heads in 12), twice
@@ -131,7 +131,7 @@ def test_mcnemar_is_a_sign_test_on_the_discordant_pairs() -> None:
 
 
 def test_interval_of_the_paired_difference_is_bonett_and_price() -> None:
-    found = compare_paired(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
+    found = mcnemar_test(*right((True, True, 80), (True, False, 2), (False, True, 10), (False, False, 8)))
     p12, p21 = 11 / 102, 3 / 102
     half = 1.959964 * ((p12 + p21 - (p12 - p21) ** 2) / 102) ** 0.5
     assert found.difference_interval == pytest.approx((p12 - p21 - half, p12 - p21 + half), abs=1e-6)
@@ -139,25 +139,25 @@ def test_interval_of_the_paired_difference_is_bonett_and_price() -> None:
 
 def test_equal_classifiers_are_not_told_apart() -> None:
     a, b = right((True, True, 90), (False, False, 10))
-    assert compare_paired(a, b).p_value == 1
+    assert mcnemar_test(a, b).p_value == 1
 
 
 def test_comparison_needs_the_same_images() -> None:
     with pytest.raises(ValueError, match="the same images"):
-        compare_paired(np.array([True]), np.array([True, False]))
+        mcnemar_test(np.array([True]), np.array([True, False]))
 
 
 def test_holm_by_hand() -> None:
     # 0.01 * 4, 0.02 * 3, then 0.03 * 2 and 0.04 * 1, neither of which may be less than what came before.
-    assert holm([0.04, 0.01, 0.03, 0.02]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.6]).tolist() == [1, 1]
-    assert holm([0.2]).tolist() == [0.2]
-    assert holm([]).tolist() == []
+    assert holm_correction([0.04, 0.01, 0.03, 0.02]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm_correction([0.9, 0.6]).tolist() == [1, 1]
+    assert holm_correction([0.2]).tolist() == [0.2]
+    assert holm_correction([]).tolist() == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_lies_between_none_and_bonferroni(p_values: list[float]) -> None:
-    corrected = holm(p_values)
+    corrected = holm_correction(p_values)
     assert (corrected >= p_values).all()
     assert (corrected <= np.minimum(1, np.array(p_values) * len(p_values))).all()
     order = np.argsort(p_values, kind="stable")

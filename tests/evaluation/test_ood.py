@@ -12,7 +12,11 @@ from mnist_utils.evaluation import ood
 
 
 def test_each_kind_shows_no_digit_and_follows_from_the_seed() -> None:
-    made, again, other = synthetic.strangers(60, 1), synthetic.strangers(60, 1), synthetic.strangers(60, 2)
+    made, again, other = (
+        synthetic.out_of_distribution_images(60, 1),
+        synthetic.out_of_distribution_images(60, 1),
+        synthetic.out_of_distribution_images(60, 2),
+    )
     assert list(made) == ["letters", "photographs", "noise", "blank"]
     for kind, images in made.items():
         assert images.shape == (60, 28, 28)
@@ -32,14 +36,14 @@ def test_clothes_where_they_are_at_hand(tmp_path: Path, monkeypatch: pytest.Monk
     clothes = np.arange(50, dtype=np.uint8)[:, None, None] + np.zeros((1, 28, 28), np.uint8)
     monkeypatch.setattr(synthetic, "find_copy", lambda name: str(tmp_path / name))
     monkeypatch.setattr(synthetic, "load_dataset", lambda name: type("D", (), {"x_test": clothes, "name": name}))
-    made = synthetic.strangers(20)["clothes"]
+    made = synthetic.out_of_distribution_images(20)["clothes"]
     assert len({int(image[0, 0]) for image in made}) == 20
 
 
 def test_separation_by_other_means() -> None:
     random = np.random.default_rng(0)
     known, alike, unlike = random.normal(2, 1, 400), random.normal(2, 1, 300), random.normal(0, 1, 300)
-    found = ood.separation(known, {"alike": alike, "unlike": unlike, "apart": np.full(5, -99.0), "tied": known[:1]})
+    found = ood.ood_separation(known, {"alike": alike, "unlike": unlike, "apart": np.full(5, -99.0), "tied": known[:1]})
     rows = found.to_dict("index")
     for kind, scores in ("alike", alike), ("unlike", unlike):
         row = rows[kind]
@@ -57,7 +61,7 @@ def test_separation_interval_covers_as_often_as_it_says() -> None:
     truth, covered = norm.cdf(1 / np.sqrt(2)), 0
     for seed in range(100):
         random = np.random.default_rng(seed)
-        found = ood.separation(random.normal(1, 1, 80), {"x": random.normal(0, 1, 80)})
+        found = ood.ood_separation(random.normal(1, 1, 80), {"x": random.normal(0, 1, 80)})
         row = found.to_dict("index")["x"]
         covered += row["low"] <= truth <= row["high"]
     assert covered >= 89

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import Images
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.evaluation.robustness import Robustness, measure
-from mnist_utils.evaluation.statistics import compare_paired, wilson_interval
+from mnist_utils.evaluation.robustness import Robustness, measure_robustness
+from mnist_utils.evaluation.statistics import mcnemar_test, wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def ask(images: Images) -> NDArray[Any]:
 
 @pytest.fixture(scope="module")
 def found(digits: Dataset) -> Robustness:
-    return measure(ask, digits.x_test, digits.y_test, others=(digits,), seed=3)
+    return measure_robustness(ask, digits.x_test, digits.y_test, others=(digits,), seed=3)
 
 
 def test_a_row_for_each(found: Robustness, digits: Dataset) -> None:
@@ -44,7 +44,7 @@ def test_rows_are_what_asking_gives(found: Robustness, digits: Dataset) -> None:
         assert row["accuracy"] == right.mean()
         assert (row["low"], row["high"]) == wilson_interval(right.sum(), len(right))
         assert row["difference"] == pytest.approx(right.mean() - clean.mean())
-        assert compare_paired(clean, right).p_value <= row["p_value"] <= 20 * compare_paired(clean, right).p_value
+        assert mcnemar_test(clean, right).p_value <= row["p_value"] <= 20 * mcnemar_test(clean, right).p_value
     assert found.table.loc[["clean", "digits"], ["difference", "p_value"]].isna().all(axis=None)
 
 
@@ -64,25 +64,25 @@ def test_interval_covers_the_mean_of_more_images() -> None:
         return np.asarray(np.eye(10)[(random.random(len(images)) > 0.9).astype(int)])
 
     x, y = np.zeros((400, 28, 28), np.uint8), np.zeros(400, int)
-    found = measure(lucky, x, y)
+    found = measure_robustness(lucky, x, y)
     half = (found.mean_interval[1] - found.mean_interval[0]) / 2
     assert half == pytest.approx(1.96 * np.sqrt(0.9 * 0.1 / 15 / 400), rel=0.15)
 
 
 def test_a_single_image_has_no_interval(digits: Dataset) -> None:
-    found = measure(ask, digits.x_test[:1], digits.y_test[:1])
+    found = measure_robustness(ask, digits.x_test[:1], digits.y_test[:1])
     assert np.isnan(found.mean_interval).all()
     assert 0 <= found.mean <= 1
 
 
 def test_the_interval_stays_within_its_bounds() -> None:
     x, y = np.zeros((20, 28, 28), np.uint8), np.r_[0, np.ones(19)].astype(int)
-    low, high = measure(lambda images: np.eye(10)[np.zeros(len(images), int)], x, y).mean_interval
+    low, high = measure_robustness(lambda images: np.eye(10)[np.zeros(len(images), int)], x, y).mean_interval
     assert low == 0
     assert 0.05 < high < 0.2
 
 
 def test_says_how_far_it_is(digits: Dataset) -> None:
     steps: list[tuple[int, int]] = []
-    measure(ask, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step))
+    measure_robustness(ask, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step))
     assert steps == [(i, 22) for i in range(1, 23)]

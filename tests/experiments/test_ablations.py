@@ -13,9 +13,9 @@ from scipy.stats import ttest_rel
 from mnist_utils import ConfigError
 from mnist_utils.data import polarity
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.evaluation.statistics import AblationError, Effect, compare
+from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, paired_effect
 from mnist_utils.experiments import ablations
-from mnist_utils.experiments.ablations import load_few, sentence, summary, train_variants, verdict
+from mnist_utils.experiments.ablations import load_subset, train_variants, verdict, verdict_sentence, verdict_table
 from mnist_utils.training import fit
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -28,19 +28,19 @@ def trials(a: list[float], b: list[float], measure: str = "accuracy") -> pd.Data
     return pd.DataFrame(rows).sample(frac=1, random_state=0)  # the order of the rows must not matter
 
 
-def effect(low: float, high: float, ratio: bool = False) -> Effect:
-    return Effect(
+def effect(low: float, high: float, ratio: bool = False) -> PairedEffect:
+    return PairedEffect(
         "a", "b", "seconds" if ratio else "accuracy", "seed", ratio, (1.0, 1.0), (1.0, 1.0), (low + high) / 2, (low, high)
     )
 
 
 @pytest.fixture(scope="module")
 def few() -> Dataset:
-    return load_few("digits", 200)
+    return load_subset("digits", 200)
 
 
 def test_the_interval_of_a_difference_is_scipys() -> None:
-    found = compare(trials(A, B), "a", "b")
+    found = paired_effect(trials(A, B), "a", "b")
     expected = ttest_rel(B, A).confidence_interval(0.95)
     assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-12)
     assert found.mean == pytest.approx(np.mean(B) - np.mean(A))
@@ -50,7 +50,7 @@ def test_the_interval_of_a_difference_is_scipys() -> None:
 
 def test_two_pairs_have_the_closed_form() -> None:
     # One degree of freedom: Student's t is Cauchy's distribution, whose 97.5 % quantile is tan(0.475 pi).
-    found = compare(trials([0.0, 0.0], [1.0, 2.0]), "a", "b")
+    found = paired_effect(trials([0.0, 0.0], [1.0, 2.0]), "a", "b")
     half = math.tan(0.475 * math.pi) * 0.5
     assert found.interval == pytest.approx((1.5 - half, 1.5 + half))
 
@@ -58,17 +58,19 @@ def test_two_pairs_have_the_closed_form() -> None:
 def test_what_moves_both_drops_out() -> None:
     alike = [x + luck for x, luck in zip(A, [0.0, 0.5, -0.3, 0.2], strict=True)]
     other = [x + luck for x, luck in zip(B, [0.0, 0.5, -0.3, 0.2], strict=True)]
-    assert compare(trials(alike, other), "a", "b").interval == pytest.approx(compare(trials(A, B), "a", "b").interval)
+    assert paired_effect(trials(alike, other), "a", "b").interval == pytest.approx(
+        paired_effect(trials(A, B), "a", "b").interval
+    )
 
 
 def test_a_ratio_is_compared_in_logarithms() -> None:
     slow, fast = [2.0, 4.4, 3.0], [1.0, 2.0, 1.6]
-    found = compare(trials(fast, slow, "seconds"), "a", "b", "seconds", ratio=True)
+    found = paired_effect(trials(fast, slow, "seconds"), "a", "b", "seconds", ratio=True)
     expected = ttest_rel(np.log(slow), np.log(fast)).confidence_interval(0.95)
     assert found.interval == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
     assert found.mean == pytest.approx((2.0 * 2.2 * 1.875) ** (1 / 3))
     assert found.effects == pytest.approx((2.0, 2.2, 1.875))
-    turned = compare(trials(fast, slow, "seconds"), "b", "a", "seconds", ratio=True)
+    turned = paired_effect(trials(fast, slow, "seconds"), "b", "a", "seconds", ratio=True)
     assert turned.interval == pytest.approx((1 / found.interval[1], 1 / found.interval[0]))
 
 
@@ -85,32 +87,32 @@ def test_a_ratio_is_compared_in_logarithms() -> None:
         (effect(1.1, 1.4, ratio=True), 1.5, "does not hold"),
     ],
 )
-def test_verdict(given: Effect, threshold: float | None, expected: str) -> None:
+def test_verdict(given: PairedEffect, threshold: float | None, expected: str) -> None:
     assert verdict(given, threshold) == expected
 
 
 @pytest.mark.parametrize("b", [A, [x + 0.25 for x in A], [x - 0.25 for x in A]])
 def test_pairs_that_agree_to_the_last_digit_prove_nothing(b: list[float]) -> None:
-    same = compare(trials([0.5, 0.5], [0.5 + b[0] - A[0]] * 2), "a", "b")
+    same = paired_effect(trials([0.5, 0.5], [0.5 + b[0] - A[0]] * 2), "a", "b")
     assert same.interval == (same.mean, same.mean)
     assert verdict(same) == "cannot tell"
 
 
 def test_a_comparison_that_cannot_be_made() -> None:
-    with pytest.raises(AblationError, match="no trials of c; there are"):
-        compare(trials(A, B), "a", "c")
-    with pytest.raises(AblationError, match="1 of 1 seeds; an interval needs the same seeds for both, two at least"):
-        compare(trials(A[:1], B[:1]), "a", "b")
-    with pytest.raises(AblationError, match="3 of 4 seeds"):
-        compare(trials(A, B[:3]), "a", "b")
+    with pytest.raises(ComparisonError, match="no trials of c; there are"):
+        paired_effect(trials(A, B), "a", "c")
+    with pytest.raises(ComparisonError, match="1 of 1 seeds; an interval needs the same seeds for both, two at least"):
+        paired_effect(trials(A[:1], B[:1]), "a", "b")
+    with pytest.raises(ComparisonError, match="3 of 4 seeds"):
+        paired_effect(trials(A, B[:3]), "a", "b")
 
 
 def test_sentence_and_summary_say_what_was_found() -> None:
     better, slower = effect(0.0012, 0.0234), effect(1.1, 1.3, ratio=True)
-    assert sentence("B is better", better) == (
+    assert verdict_sentence("B is better", better) == (
         "**B is better: holds.** b against a, accuracy on validation images: +1.23 points (95 %: +0.12 to +2.34; 2 seeds)."
     )
-    table = summary([("B is better", better, None), ("B is much slower", slower, 1.5)])
+    table = verdict_table([("B is better", better, None), ("B is much slower", slower, 1.5)])
     assert table.to_dict("records") == [
         {
             "claim": "B is better",
@@ -149,14 +151,14 @@ def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest
         trained.append((config.seed, config.batch_size, config.epochs))
         return {"accuracy": 0.5, "seconds": 1.0}
 
-    monkeypatch.setattr(ablations, "_trial", trial)
+    monkeypatch.setattr(ablations, "_train_once", trial)
     found = train_variants({"one": {}, "small": {"batch_size": 10}}, BASE, few, range(3, 5), progress=False)
     assert trained == [(3, 50, 2), (3, 10, 2), (4, 50, 2), (4, 10, 2)]
     assert list(zip(found["variant"], found["seed"], strict=True)) == [("one", 3), ("small", 3), ("one", 4), ("small", 4)]
 
 
 def test_a_bad_variant_is_refused_before_anything_is_trained(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations, "_trial", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(ablations, "_train_once", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match=r"dense_dropout: given 1\.5"):
         train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
 
@@ -166,17 +168,17 @@ def test_tensorflows_logger_is_left_as_it_was(few: Dataset) -> None:
     before = logger.level
     with pytest.raises(ConfigError):
         train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
-    with ablations._no_word_of_retracing():
+    with ablations._no_retracing_warnings():
         assert not logger.isEnabledFor(logging.WARNING)
     assert logger.level == before
 
 
 def test_load_few() -> None:
-    whole = load_few("digits", -1)
-    assert len(load_few("digits", 300).x_train) == 300
-    assert len(load_few("digits", 5000).x_train) == len(whole.x_train) == 1293
-    np.testing.assert_array_equal(load_few("digits", 300).x_validation, whole.x_validation)
-    assert load_few("auto", 300).note.startswith("MNIST could not be had")
+    whole = load_subset("digits", -1)
+    assert len(load_subset("digits", 300).x_train) == 300
+    assert len(load_subset("digits", 5000).x_train) == len(whole.x_train) == 1293
+    np.testing.assert_array_equal(load_subset("digits", 300).x_validation, whole.x_validation)
+    assert load_subset("auto", 300).note.startswith("MNIST could not be had")
 
 
 def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +195,7 @@ def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeyp
                 size = given["batch_size"]
                 fed["array"].append([(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
 
-    monkeypatch.setattr(fit, "compiled", lambda *_: Network())
+    monkeypatch.setattr(fit, "compile_model", lambda *_: Network())
     monkeypatch.setattr(keras.utils, "set_random_seed", lambda _: None)
     times = ablations.time_feeding(make_config(**BASE | {"batch_size": 80}), few, 2)
     assert list(zip(times["variant"], times["repeat"], strict=True)) == [
@@ -208,7 +210,7 @@ def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeyp
 
 
 def test_feeding_is_timed_with_the_real_fit(few: Dataset) -> None:
-    found = compare(ablations.time_feeding(make_config(**BASE), few, 2), "array", "generator", "seconds", ratio=True)
+    found = paired_effect(ablations.time_feeding(make_config(**BASE), few, 2), "array", "generator", "seconds", ratio=True)
     assert found.pairs == "repeat"
     assert 0.01 < found.mean < 100
 
@@ -220,7 +222,7 @@ def test_a_variant_may_train_on_changed_images() -> None:
         asked.append(seed)
         return polarity.invert_half(dataset, seed)
 
-    large = load_few("digits", 1000)
+    large = load_subset("digits", 1000)
     found = train_variants({"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False)
     assert found["variant"].tolist() == ["one", "both"]
     assert asked == [5]

@@ -26,13 +26,13 @@ def bars(ax: Axes) -> ErrorbarContainer:
 
 
 def trials() -> pd.DataFrame:
-    return results.table(grid())
+    return results.trials_table(grid())
 
 
 def test_an_effect_is_drawn_at_its_mean_with_its_interval() -> None:
-    found = results.effect(trials(), "batch_size")
+    found = results.parameter_means(trials(), "batch_size")
     found["high"] = found["mean"] + 0.001  # cut off, as at 1
-    ax = figures.effect(found)
+    ax = figures.parameter_effect(found)
     points = bars(ax)
     assert points.lines[0].get_ydata() == pytest.approx(found["mean"].to_numpy())
     ends = np.array([segment[:, 1] for segment in points.lines[2][0].get_segments()])
@@ -44,7 +44,7 @@ def test_an_effect_is_drawn_at_its_mean_with_its_interval() -> None:
 def test_many_values_lie_where_they_are_on_a_logarithmic_axis_if_wide() -> None:
     values = np.geomspace(1e-4, 0.1, 12)
     found = [fake(f"r{i}", 0.9, learning_rate=value) for i, value in enumerate(values)]
-    ax = figures.effect(results.effect(results.table(found), "learning_rate"))
+    ax = figures.parameter_effect(results.parameter_means(results.trials_table(found), "learning_rate"))
     assert ax.get_xscale() == "log"
     assert bars(ax).lines[0].get_xdata() == pytest.approx(values)
 
@@ -60,7 +60,7 @@ def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
 
 def test_numbers_are_in_their_own_order_and_none_is_last() -> None:
     found = [fake(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake("x", 0.8, epochs=3)]
-    ax = figures.heat_map(results.table(found), "epochs", "patience")
+    ax = figures.heat_map(results.trials_table(found), "epochs", "patience")
     assert [text.get_text() for text in ax.get_xticklabels()] == ["9", "10", "off"]
 
 
@@ -78,24 +78,24 @@ def test_parallel_coordinates_have_a_line_for_each_run_best_on_top() -> None:
 
 
 def test_accuracy_against_time_names_what_nothing_beats_in_both() -> None:
-    settings = results.settings(trials())  # batches of 64 take 1 s, of 256 take 4 s, and are worse
+    settings = results.settings_table(trials())  # batches of 64 take 1 s, of 256 take 4 s, and are worse
     ax = figures.accuracy_against_time(settings, ["conv_dropout", "batch_size"])
     assert [text.get_text() for text in ax.texts] == ["0, 64"]
 
 
 def test_all_that_can_be_drawn_is_and_no_more() -> None:
-    two = figures.figures(trials())
+    two = figures.sweep_figures(trials())
     assert [words.split(" ")[0] for _, words, _ in two] == ["Validation", "Validation", "Mean"]
     assert all(isinstance(figure, Figure) for figure, _, _ in two)
     assert plt.get_fignums() == []
     three = [*grid(), fake("more", 0.9, epochs=3, batch_size=64, conv_dropout=0.5)]
-    assert "Every run as a line" in figures.figures(results.table(three))[1][1]
-    assert figures.figures(results.table([fake("a", 0.9), fake("b", 0.8, seed=1)])) == []
-    figures.figures(trials(), new_figure=plt.figure)
+    assert "Every run as a line" in figures.sweep_figures(results.trials_table(three))[1][1]
+    assert figures.sweep_figures(results.trials_table([fake("a", 0.9), fake("b", 0.8, seed=1)])) == []
+    figures.sweep_figures(trials(), new_figure=plt.figure)
     assert len(plt.get_fignums()) == 3
 
 
 def test_titles_say_how_many_runs_seeds_and_which_data() -> None:
-    for figure, _, _ in figures.figures(trials()):
+    for figure, _, _ in figures.sweep_figures(trials()):
         title = figure.get_suptitle() or figure.axes[0].get_title()
         assert "12 runs, 3 seeds, digits" in title

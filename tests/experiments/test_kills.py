@@ -53,7 +53,7 @@ def table(results: Path) -> pd.DataFrame:
 
 
 def done(results: Path) -> int:
-    return len(list((results / store.SWEEPS / "mine" / store.POINTS).glob("[!.]*/metrics.json")))
+    return len(list((results / store.SWEEPS / "mine" / store.TRIALS).glob("[!.]*/metrics.json")))
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
@@ -81,12 +81,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 def check(results: Path, undisturbed: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(table(results), undisturbed)
-    places = list((results / store.SWEEPS / "mine" / store.POINTS).iterdir())
+    places = list((results / store.SWEEPS / "mine" / store.TRIALS).iterdir())
     assert sorted(path.name for path in places) == sorted(undisturbed.index)  # none twice, none half-written
-    points, _ = grid.points(
+    points, _ = grid.make_trials(
         {"dataset": "digits", "train_limit": 200, "epochs": "1,2", "batch_size": "64,256", "seed": "0:2"}
     )
-    assert store.left(results / store.SWEEPS / "mine", points) == []
+    assert store.pending_trials(results / store.SWEEPS / "mine", points) == []
 
 
 def workers_of(client: psutil.Process) -> list[psutil.Process]:

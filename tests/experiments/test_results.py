@@ -27,42 +27,42 @@ def grid() -> list[Run]:
 
 
 def test_a_table_has_what_varies_the_seed_and_no_test_result() -> None:
-    trials = results.table(grid())
+    trials = results.trials_table(grid())
     assert list(trials.columns) == [
         "conv_dropout", "batch_size", "seed", "validation", "low", "high", "seconds", "data", "commit",
     ]  # fmt: skip
     assert list(trials.loc["256-0.5-1"].iloc[:4]) == [0.5, 256, 1, 0.85]
-    assert results.parameters(trials) == ["conv_dropout", "batch_size"]
+    assert results.trial_parameters(trials) == ["conv_dropout", "batch_size"]
 
 
 def test_what_only_comes_with_another_network_is_no_parameter() -> None:
     recipes = [fake("a", 0.9, model="fast"), fake("b", 0.9, model="simple"), fake("c", 0.9, model="fast", seed=1)]
-    assert results.varied([run.config["config"] for run in recipes]) == ["model"]
+    assert results.varied_fields([run.config["config"] for run in recipes]) == ["model"]
     more = [*recipes, fake("d", 0.9, model="fast", epochs=77)]
-    assert results.varied([run.config["config"] for run in more]) == ["model", "epochs"]
+    assert results.varied_fields([run.config["config"] for run in more]) == ["model", "epochs"]
 
 
 def test_a_parameter_that_an_earlier_version_did_not_have_counts_as_none() -> None:
     old, new = fake("a", 0.9), fake("b", 0.9)
     del old.config["config"]["label_smoothing"]
-    trials = results.table([old, new])
-    assert results.parameters(trials) == ["label_smoothing"]
-    assert results.word("label_smoothing", trials.loc["a", "label_smoothing"]) == "none"
+    trials = results.trials_table([old, new])
+    assert results.trial_parameters(trials) == ["label_smoothing"]
+    assert results.format_value("label_smoothing", trials.loc["a", "label_smoothing"]) == "none"
 
 
 def test_incomplete_runs_are_left_out_and_none_is_an_error() -> None:
-    assert list(results.table([fake("a", 0.9), fake("b", 0.9, why="stopped")]).index) == ["a"]
+    assert list(results.trials_table([fake("a", 0.9), fake("b", 0.9, why="stopped")]).index) == ["a"]
     with pytest.raises(RunError, match="no run was trained to the end"):
-        results.table([fake("b", 0.9, why="stopped")])
+        results.trials_table([fake("b", 0.9, why="stopped")])
 
 
 def test_runs_on_other_images_do_not_compare() -> None:
     with pytest.raises(RunError, match="digits, mnist: accuracies on different images do not compare"):
-        results.table([fake("a", 0.9), fake("b", 0.9, dataset="mnist")])
+        results.trials_table([fake("a", 0.9), fake("b", 0.9, dataset="mnist")])
 
 
 def test_settings_agree_with_scipy() -> None:
-    found = results.settings(results.table(grid()))
+    found = results.settings_table(results.trials_table(grid()))
     order = [(64, 0.0), (256, 0.0), (64, 0.5), (256, 0.5)]
     assert list(zip(found["batch_size"], found["conv_dropout"], strict=True)) == order
     for (_, row), key in zip(found.iterrows(), order, strict=True):
@@ -83,24 +83,24 @@ def test_settings_agree_with_scipy() -> None:
 def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
     found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
     found += [fake("lucky", 0.99, batch_size=128), fake("unlucky", 0.1, batch_size=32)]
-    trials = results.table(found)
-    settings = results.settings(trials)
+    trials = results.trials_table(found)
+    settings = results.settings_table(trials)
     assert settings["batch_size"].tolist() == [64, 256, 128, 32]
     assert settings["p_value"][2:].isna().all()
-    assert results.ranked(settings) == 2
-    assert results.in_words(settings)["against the first"].tolist() == ["", "", "lacks seeds", "lacks seeds"]
-    assert results.choose(found, trials).setting == {"batch_size": 64}
+    assert results.ranked_count(settings) == 2
+    assert results.formatted_settings(settings)["against the first"].tolist() == ["", "", "lacks seeds", "lacks seeds"]
+    assert results.best_setting(found, trials).setting == {"batch_size": 64}
 
 
 def test_a_parameter_that_was_varied_is_one_though_each_network_met_one_value() -> None:
     drawn = [fake("a", 0.9, model="fast", learning_rate=0.04232), fake("b", 0.9, model="simple", learning_rate=0.0012)]
-    assert results.varied([run.config["config"] for run in drawn]) == ["model", "learning_rate"]
+    assert results.varied_fields([run.config["config"] for run in drawn]) == ["model", "learning_rate"]
 
 
 def test_a_setting_with_other_seeds_is_not_called_worse() -> None:
     accuracies = {64: {0: 0.99, 1: 0.99, 2: 0.80, 3: 0.81}, 256: {2: 0.90, 3: 0.9101, 4: 0.85, 5: 0.87}}
     found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, by_seed in accuracies.items() for s, v in by_seed.items()]
-    settings = results.settings(results.table(found))
+    settings = results.settings_table(results.trials_table(found))
     assert settings["batch_size"].tolist() == [64, 256]
     assert settings["p_value"].isna().all()
 
@@ -114,10 +114,12 @@ def test_a_missing_point_makes_no_effect() -> None:
         for seed in range(3)
     ]
     for missing in (["256-0.0-0"], ["256-0.0-0", "256-0.0-1", "256-0.0-2"]):
-        effect = results.effect(results.table([run for run in whole if run.name not in missing]), "batch_size")
+        effect = results.parameter_means(
+            results.trials_table([run for run in whole if run.name not in missing]), "batch_size"
+        )
         assert effect["mean"][64] == pytest.approx(effect["mean"][256]), missing
     apart = [run for run in whole if (run.name[0] == "6") == ("-0.0-" in run.name)]  # as in a random draw: nothing is common
-    assert results.effect(results.table(apart), "batch_size")["runs"].tolist() == [3, 3]
+    assert results.parameter_means(results.trials_table(apart), "batch_size")["runs"].tolist() == [3, 3]
 
 
 def test_values_that_agree_have_no_interval() -> None:
@@ -127,39 +129,39 @@ def test_values_that_agree_have_no_interval() -> None:
 
 def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
     one = [fake("a", 0.9, batch_size=64), fake("b", 0.8, batch_size=256)]
-    assert results.settings(results.table(one))["p_value"].isna().all()
+    assert results.settings_table(results.trials_table(one))["p_value"].isna().all()
     shifted = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
-    assert results.settings(results.table(shifted))["p_value"].isna().all()
+    assert results.settings_table(results.trials_table(shifted))["p_value"].isna().all()
 
 
 def test_differences_that_agree_but_for_the_last_digit_prove_nothing() -> None:
     right = {64: (140, 142), 256: (138, 140)}  # of 144: two fewer in both seeds, which floats write in two ways
     found = [fake(f"{b}{s}", n / 144, batch_size=b, seed=s) for b, ns in right.items() for s, n in enumerate(ns)]
-    assert results.settings(results.table(found))["p_value"].isna().all()
+    assert results.settings_table(results.trials_table(found))["p_value"].isna().all()
 
 
 def test_a_seed_that_was_trained_twice_counts_once() -> None:
     found = [fake("a", 0.9, test=0.8), fake("b", 0.9, test=0.9), fake("c", 0.9, test=0.7, seed=1)]
-    chosen = results.choose(found, results.table(found))
+    chosen = results.best_setting(found, results.trials_table(found))
     assert chosen.runs == ("a", "c")
     assert chosen.test[0] == pytest.approx((0.85 + 0.7) / 2)
 
 
 def test_seeds_alone_are_one_setting() -> None:
-    found = results.settings(results.table([fake("a", 0.9), fake("b", 0.8, seed=1)]))
+    found = results.settings_table(results.trials_table([fake("a", 0.9), fake("b", 0.8, seed=1)]))
     assert found[["seeds", "mean"]].values.tolist() == [[2, pytest.approx(0.85)]]
 
 
 def test_none_is_a_value_like_others() -> None:
-    trials = results.table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2)])
-    found = results.settings(trials)
-    assert results.in_words(found)["patience"].tolist() == ["off", "2"]
-    assert results.choose([fake("b", 0.9, test=0.5)], trials).runs == ("b",)
-    assert results.effect(trials, "patience")["mean"].tolist() == [pytest.approx(0.75), 0.9]
+    trials = results.trials_table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2)])
+    found = results.settings_table(trials)
+    assert results.formatted_settings(found)["patience"].tolist() == ["off", "2"]
+    assert results.best_setting([fake("b", 0.9, test=0.5)], trials).runs == ("b",)
+    assert results.parameter_means(trials, "patience")["mean"].tolist() == [pytest.approx(0.75), 0.9]
 
 
 def test_an_effect_averages_the_other_parameters_seed_by_seed() -> None:
-    found = results.effect(results.table(grid()), "batch_size")
+    found = results.parameter_means(results.trials_table(grid()), "batch_size")
     by_seed = (np.array(GRID[64, 0.0]) + np.array(GRID[64, 0.5])) / 2
     low, high = t.interval(0.95, 2, by_seed.mean(), by_seed.std(ddof=1) / np.sqrt(3))
     assert found.index.tolist() == [64, 256]
@@ -173,17 +175,17 @@ def test_the_chosen_is_best_on_validation_and_only_its_tests_are_opened() -> Non
             del run.metrics["test"]  # to open it would be an error
     for run, accuracy in zip(found, (0.91, 0.92, 0.96), strict=False):
         run.metrics["test"]["accuracy"] = accuracy
-    chosen = results.choose(found, results.table(found))
+    chosen = results.best_setting(found, results.trials_table(found))
     assert chosen.setting == {"conv_dropout": 0.0, "batch_size": 64}
     assert chosen.runs == ("64-0.0-0", "64-0.0-1", "64-0.0-2")
     low, high = t.interval(0.95, 2, 0.93, np.std([0.91, 0.92, 0.96], ddof=1) / np.sqrt(3))
     assert chosen.test == pytest.approx((0.93, low, min(high, 1)))
-    assert results.words(chosen.setting) == "conv_dropout 0, batch_size 64"
-    assert results.share(chosen.test).startswith("93.00 % (")
-    assert results.share((0.5, np.nan, np.nan)) == "50.00 %"
+    assert results.describe_setting(chosen.setting) == "conv_dropout 0, batch_size 64"
+    assert results.format_interval(chosen.test).startswith("93.00 % (")
+    assert results.format_interval((0.5, np.nan, np.nan)) == "50.00 %"
 
 
 def test_in_words_no_winner_inside_the_noise() -> None:
-    words = results.in_words(results.settings(results.table(grid())))
+    words = results.formatted_settings(results.settings_table(results.trials_table(grid())))
     assert words["against the first"].tolist() == ["", "cannot tell", "worse", "worse"]
     assert words.iloc[0].tolist() == ["0", "64", 3, "96.00%", "93.52-98.48", "1.0", ""]

@@ -16,38 +16,38 @@ from distributed import Client, Future
 from distributed.comm import CommClosedError
 
 from mnist_utils.experiments import grid, runner, store
-from mnist_utils.experiments.grid import Point
+from mnist_utils.experiments.grid import Trial
 from mnist_utils.experiments.store import SweepError
-from mnist_utils.runs.record import alone
-from mnist_utils.runs.run import read
+from mnist_utils.runs.record import run_lock
+from mnist_utils.runs.run import read_run
 from tests.conftest import Cli
 
 SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
 
 
-def points(**given: Any) -> list[Point]:
-    return grid.points(SMALL | given)[0]
+def points(**given: Any) -> list[Trial]:
+    return grid.make_trials(SMALL | given)[0]
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with runner.local(1) as client:
+    with runner.local_cluster(1) as client:
         yield client
 
 
 def test_points_are_computed_kept_and_not_computed_again(client: Client, tmp_path: Path) -> None:
     both = points(seed="0:2")
-    runner.run(client, both, tmp_path, progress=False)
-    assert store.left(tmp_path, both) == []
-    run = read(both[0].key, tmp_path / store.POINTS)
+    runner.run_trials(client, both, tmp_path, progress=False)
+    assert store.pending_trials(tmp_path, both) == []
+    run = read_run(both[0].key, tmp_path / store.TRIALS)
     assert run.config["config"] == both[0].config.model_dump()
     assert (run.path / "model.keras").is_file()
     assert (run.path / "notebooks" / "02_train.ipynb").is_file()
     assert not list(run.path.rglob("checkpoint.npz"))
-    assert {path.name for path in (tmp_path / store.POINTS).iterdir()} == {point.key for point in both}
-    assert list(runner.compute_all(client, [])) == []
+    assert {path.name for path in (tmp_path / store.TRIALS).iterdir()} == {point.key for point in both}
+    assert list(runner.compute_trials(client, [])) == []
     before = (run.path / "metrics.json").stat().st_mtime_ns
-    runner.run(client, both, tmp_path, progress=False)  # nothing is left to do
+    runner.run_trials(client, both, tmp_path, progress=False)  # nothing is left to do
     assert (run.path / "metrics.json").stat().st_mtime_ns == before
 
 
@@ -55,10 +55,10 @@ def test_a_point_that_fails_is_tried_again_kept_with_its_notebook_and_stops_no_o
     client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad, good = points(seed="0:2")
-    bad = Point(bad.key, bad.config.model_copy(update={"learning_rate": 1e30}), bad.sha256)  # past TrainConfig's check
-    runner.run(client, [bad, good], tmp_path, retries=1)
-    assert store.left(tmp_path, [bad, good]) == [bad]
-    run = store.read(tmp_path, [bad])[bad.key]
+    bad = Trial(bad.key, bad.config.model_copy(update={"learning_rate": 1e30}), bad.sha256)  # past TrainConfig's check
+    runner.run_trials(client, [bad, good], tmp_path, retries=1)
+    assert store.pending_trials(tmp_path, [bad, good]) == [bad]
+    run = store.read_trials(tmp_path, [bad])[bad.key]
     assert "learning_rate: given" in run.incomplete
     said = capsys.readouterr().err
     assert said.count("learning_rate: given") == 2
@@ -67,7 +67,7 @@ def test_a_point_that_fails_is_tried_again_kept_with_its_notebook_and_stops_no_o
 
 def test_other_data_than_meant_is_a_failure(client: Client) -> None:
     (one,) = points()
-    ((_, outcome, last),) = runner.compute_all(client, [Point(one.key, one.config, "0" * 64)], retries=0)
+    ((_, outcome, last),) = runner.compute_trials(client, [Trial(one.key, one.config, "0" * 64)], retries=0)
     assert last
     assert re.match(r"the worker on \S+ has a digits of SHA-256 [0-9a-f]{12}\.\.\.,", outcome.error)
     assert "not 000000000000..." in outcome.error
@@ -85,7 +85,7 @@ from mnist_utils.experiments import runner
 runner._FIRST_ANSWER = 1
 for address in sys.argv[1:]:
     try:
-        with runner.remote(address):
+        with runner.connect_cluster(address):
             print("connected")
     except runner.SweepError as error:
         print(error)
@@ -116,7 +116,7 @@ def test_what_is_no_scheduler_is_told_of_in_time() -> None:
 
 def test_workers_listen_on_loopback_with_tls_and_end_with_the_block() -> None:
     others = psutil.Process().children(recursive=True)
-    with runner.local(1) as client:
+    with runner.local_cluster(1) as client:
         address = client.scheduler.address
         children = [child for child in psutil.Process().children(recursive=True) if child not in others]
         sockets = [one for process in (psutil.Process(), *children) for one in process.net_connections("inet")]
@@ -141,7 +141,7 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     status, again, err = mnist(*arguments)
     assert (status, again) == (0, out)
     assert "2 points, 0 of them to be done" in err
-    with alone(folder, "mine"):
+    with run_lock(folder, "mine"):
         status, _, err = mnist(*arguments)
     assert status != 0
     assert "another process is working on sweep mine; wait for it, or choose another name (--name)" in err
@@ -167,9 +167,9 @@ def test_a_bad_command_is_refused_in_a_line(arguments: list[str], words: str, mn
 
 
 def test_a_map_keeps_the_order_and_uses_other_processes() -> None:
-    with runner.mapping(1) as each:
+    with runner.parallel_map(1) as each:
         assert each is map
-    with runner.mapping(2) as each:
+    with runner.parallel_map(2) as each:
         assert list(each(pow, [2, 3, 4], iter([5, 6, 7]))) == [2**5, 3**6, 4**7]
         assert os.getpid() not in set(each(_pid, range(4)))
         with pytest.raises(ZeroDivisionError):
@@ -189,10 +189,10 @@ def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
         raise CommClosedError
 
     monkeypatch.setattr(Future, "result", gone)
-    monkeypatch.setattr(runner, "compute", _nothing)
+    monkeypatch.setattr(runner, "compute_trial", _nothing)
     with pytest.raises(SweepError, match="the scheduler went away"):
-        runner.run(client, [one], tmp_path, progress=False)
-    assert store.left(tmp_path, [one]) == [one]
+        runner.run_trials(client, [one], tmp_path, progress=False)
+    assert store.pending_trials(tmp_path, [one]) == [one]
 
 
 def _nothing(*_: Any) -> runner.Outcome:
@@ -208,6 +208,6 @@ def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypat
         asked.update(given)
         raise SweepError("seen")
 
-    monkeypatch.setattr(grid, "points", points)
+    monkeypatch.setattr(grid, "make_trials", points)
     assert mnist("sweep", "-f", str(file))[0] == 1
     assert asked == {"seed": "1:5", "conv_dropout": ["0", "0.25"], "dataset": "digits"}  # YAML's own 1:5 is 65

@@ -104,7 +104,7 @@ def test_only_what_git_tracks_is_in_the_image() -> None:
 @pytest.mark.parametrize("image", [LAB, SERVE])
 def test_it_answers_read_only_without_network_and_as_anybody(image: str, tmp_path: Path) -> None:
     dataset = load_dataset("digits")
-    (tmp_path / "digit.png").write_bytes(synthetic.encode(255 - dataset.x_test[0]))
+    (tmp_path / "digit.png").write_bytes(synthetic.encode_png(255 - dataset.x_test[0]))
     tmp_path.chmod(0o755)
     options = (*HARDENED, "--security-opt", "no-new-privileges", "--network", "none", "--user", "4321:4321")
     done = docker("run", *options, "-v", f"{tmp_path}:/pictures:ro", image, "mnist", "predict", "--json", "/pictures")

@@ -33,7 +33,7 @@ def desk(workbench: Workbench) -> Path:
     """Make a folder of the person's own, elsewhere, with a picture."""
     folder = workbench.path.with_name("désk 2")
     folder.mkdir(exist_ok=True)
-    (folder / "digit.png").write_bytes(synthetic.encode(255 - load_dataset("digits").x_test[0]))
+    (folder / "digit.png").write_bytes(synthetic.encode_png(255 - load_dataset("digits").x_test[0]))
     subprocess.run(["chown", "-R", f"{UID}:{UID}", str(folder)], check=True)
     return folder
 

@@ -19,7 +19,7 @@ import yaml
 
 from mnist_utils._support import files
 from mnist_utils.pipeline import execute
-from mnist_utils.pipeline.parameters import choose, settle
+from mnist_utils.pipeline.parameters import resolve_parameters, select_notebooks
 from tests.conftest import isolation
 
 PLACE = Path(__file__).parent
@@ -33,8 +33,8 @@ def parameters() -> dict[str, dict[str, Any]]:
 
 def record(path: Path, given: dict[str, Any], place: Path) -> Path:
     """Execute a notebook with parameters, from the folder that nbval will execute it in, and write it into `place`."""
-    (step,) = settle([path], given)
-    with execute.kernels_of_this_environment():
+    (step,) = resolve_parameters([path], given)
+    with execute.use_this_environment():
         notebook = papermill.execute_notebook(
             str(path),
             None,
@@ -52,13 +52,13 @@ def record(path: Path, given: dict[str, Any], place: Path) -> Path:
             cell["id"] = "injected-parameters"  # else another one each time
         if not cell.metadata["tags"]:
             del cell.metadata["tags"]  # papermill puts an empty one into each cell
-    files.write_text(place / path.name, nbformat.writes(notebook) + "\n")
+    files.write_text_atomic(place / path.name, nbformat.writes(notebook) + "\n")
     return place / path.name
 
 
 def main() -> None:
     """Record all notebooks, or those that the command names."""
-    for path in choose(sys.argv[1] if len(sys.argv) > 1 else None):
+    for path in select_notebooks(sys.argv[1] if len(sys.argv) > 1 else None):
         with tempfile.TemporaryDirectory() as home:  # for each its own: none may find the run that another made
             for name, value in isolation(Path(home)).items():
                 if value is None:

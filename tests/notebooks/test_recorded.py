@@ -110,11 +110,11 @@ def test_every_parameter_is_typed_and_explained(path: Path) -> None:
 
 def test_the_profile_full_names_parameters_that_there_are() -> None:
     paths = {path.stem: path for path in COMMITTED}
-    for name, given in parameters.FULL.items():
+    for name, given in parameters.FULL_PROFILE.items():
         if name in paths:
             assert given.keys() <= papermill.inspect_notebook(str(paths[name])).keys()
-            parameters.settle([paths[name]], {}, profile="full")
-    assert parameters.FULL.keys() <= set(NAMES)
+            parameters.resolve_parameters([paths[name]], {}, profile="full")
+    assert parameters.FULL_PROFILE.keys() <= set(NAMES)
 
 
 # --- under papermill alone ---

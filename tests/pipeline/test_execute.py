@@ -62,7 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "if fail == 'wait':\n    Path('kernel').write_text(str(os.getpid()))\n    time.sleep(100)",
         "print('end')",
     )
-    monkeypatch.setattr(pipeline_parameters, "folder", lambda: folder)
+    monkeypatch.setattr(pipeline_parameters, "notebooks_folder", lambda: folder)
     return folder
 
 
@@ -96,8 +96,8 @@ def stamps(folder: Path) -> dict[str, int]:
     ],
 )
 def test_chooses_by_number_or_name_in_order(only: str | None, names: list[str], folder: Path) -> None:
-    assert [path.stem for path in pipeline_parameters.choose(only)] == names
-    assert {path.parent for path in pipeline_parameters.choose(only)} == {folder}
+    assert [path.stem for path in pipeline_parameters.select_notebooks(only)] == names
+    assert {path.parent for path in pipeline_parameters.select_notebooks(only)} == {folder}
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_chooses_by_number_or_name_in_order(only: str | None, names: list[str], 
 @pytest.mark.usefixtures("folder")
 def test_a_notebook_that_is_none(only: str, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"only: {said}")):
-        pipeline_parameters.choose(only)
+        pipeline_parameters.select_notebooks(only)
 
 
 @pytest.mark.usefixtures("folder")
 def test_each_notebook_is_given_what_it_has_as_the_type_that_it_states() -> None:
     given = {"seed": "7", "epochs": "3", "rate": "1e-3", "augment": "true", "model": "simple"}
-    steps = pipeline_parameters.settle(pipeline_parameters.choose(), given)
+    steps = pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks(), given)
     assert [step.given for step in steps] == [
         {"seed": 7},
         {"seed": 7, "epochs": 3, "rate": 0.001, "augment": True, "model": "simple"},
@@ -147,62 +147,69 @@ def test_each_notebook_is_given_what_it_has_as_the_type_that_it_states() -> None
 @pytest.mark.usefixtures("folder")
 def test_what_no_notebook_takes(name: str, value: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
-        pipeline_parameters.settle(pipeline_parameters.choose(), {name: value})
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks(), {name: value})
 
 
 @pytest.mark.usefixtures("folder")
 def test_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_parameters, "FULL", {"02_train": {"epochs": 10, "seed": 1}})
-    paths = pipeline_parameters.choose("02")
-    assert pipeline_parameters.settle(paths, {}, profile="quick")[0].given == {}
-    assert pipeline_parameters.settle(paths, {"seed": "5"}, profile="full")[0].given == {"epochs": 10, "seed": 5}
+    monkeypatch.setattr(pipeline_parameters, "FULL_PROFILE", {"02_train": {"epochs": 10, "seed": 1}})
+    paths = pipeline_parameters.select_notebooks("02")
+    assert pipeline_parameters.resolve_parameters(paths, {}, profile="quick")[0].given == {}
+    assert pipeline_parameters.resolve_parameters(paths, {"seed": "5"}, profile="full")[0].given == {"epochs": 10, "seed": 5}
     with pytest.raises(ConfigError, match="profile: given fast; allowed: quick, full"):
-        pipeline_parameters.settle(paths, {}, profile="fast")
+        pipeline_parameters.resolve_parameters(paths, {}, profile="fast")
 
 
 def test_parameters_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "parameters.yaml"
     file.write_text("epochs: 3\nmodel: fast\n")
-    assert pipeline_parameters.read_parameters(file) == {"epochs": 3, "model": "fast"}
+    assert pipeline_parameters.read_parameters_file(file) == {"epochs": 3, "model": "fast"}
     file.write_text("")
-    assert pipeline_parameters.read_parameters(file) == {}
+    assert pipeline_parameters.read_parameters_file(file) == {}
     for text in "- epochs", "a: {", "3: 4":
         file.write_text(text)
         with pytest.raises(ConfigError, match=r"parameters\.yaml"):
-            pipeline_parameters.read_parameters(file)
+            pipeline_parameters.read_parameters_file(file)
 
 
 # --- executing ---
 
 
 def test_executes_in_order_into_the_run_and_once_only(folder: Path, tmp_path: Path, quiet: Console) -> None:
-    steps = pipeline_parameters.settle(pipeline_parameters.choose(), {"epochs": 5})
-    done = execute.run(steps, "one", tmp_path, quiet)
+    steps = pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks(), {"epochs": 5})
+    done = execute.run_notebooks(steps, "one", tmp_path, quiet)
     place = tmp_path / "one" / "notebooks"
     assert [one.name for one in done] == ["01_explore", "02_train", "03_error_analysis"]
     assert [one.before for one in done] == [False] * 3
     assert [printed(path) for path in sorted(place.iterdir())] == ["0\n", "one 0 5 0.1 False fast\n", "''\nend\n"]
     before = stamps(place)
-    again = execute.run(steps, "one", tmp_path, quiet)
+    again = execute.run_notebooks(steps, "one", tmp_path, quiet)
     assert [one.before for one in again] == [True] * 3
     assert [one.seconds for one in again] == [one.seconds for one in done]
     assert stamps(place) == before
     # Another source, or another parameter: that notebook and those after it, which may read what it wrote.
     write(folder / "02_train.ipynb", LOCATION, "print('new')")
-    third = execute.run(pipeline_parameters.settle(pipeline_parameters.choose(), {}), "one", tmp_path, quiet)
+    third = execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks(), {}), "one", tmp_path, quiet
+    )
     assert [one.before for one in third] == [True, False, False]
-    fourth = execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1"), {"seed": 1}), "one", tmp_path, quiet)
+    fourth = execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1"), {"seed": 1}),
+        "one",
+        tmp_path,
+        quiet,
+    )
     assert [one.before for one in fourth] == [False]
     assert printed(place / "01_explore.ipynb") == "1\n"
 
 
 @pytest.mark.usefixtures("folder")
 def test_the_run_is_read_only_where_it_has_a_network(tmp_path: Path, quiet: Console) -> None:
-    steps = pipeline_parameters.settle(pipeline_parameters.choose("3"), {})
+    steps = pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("3"), {})
     fake(tmp_path, "trained", 0.9)
     fake(tmp_path, "begun", None)
     for name, given in ("trained", "'trained'"), ("begun", "''"), ("new", "''"):
-        execute.run(steps, name, tmp_path, quiet)
+        execute.run_notebooks(steps, name, tmp_path, quiet)
         assert printed(tmp_path / name / "notebooks" / "03_error_analysis.ipynb") == f"{given}\nend\n"
 
 
@@ -220,21 +227,30 @@ def test_a_failure_stops_and_is_kept_and_gone_on_from(how: str, why: str, tmp_pa
     said = f"notebook 03_error_analysis: {why}\nAs far as it came, it is in {kept}"
     for _ in range(2):  # what failed is never taken for done
         with pytest.raises(NotebookError, match=re.escape(said)):
-            execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1,3"), {"fail": how}), "one", tmp_path, quiet)
-    broken = run.read("one", tmp_path)
+            execute.run_notebooks(
+                pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1,3"), {"fail": how}),
+                "one",
+                tmp_path,
+                quiet,
+            )
+    broken = run.read_run("one", tmp_path)
     assert broken.incomplete == f"notebook 03_error_analysis: {why}"
     assert broken.metrics["test"]["accuracy"] == 0.9
-    assert run.model_path("one", tmp_path) == tmp_path / "one" / "model.tflite"
+    assert run.find_model("one", tmp_path) == tmp_path / "one" / "model.tflite"
     code = [cell for cell in read(kept).cells if cell.cell_type == "code"]
     assert [cell.metadata.papermill.status for cell in code] == ["completed", "completed", "completed", "failed", "pending"]
     assert [output.output_type for output in code[3].outputs] == ["error"]
     assert read(kept).metadata.papermill.exception is True
     # Another notebook, done well, does not make it whole; the same command that does not fail does.
-    execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1"), {}), "one", tmp_path, quiet)
-    assert "03_error_analysis" in run.read("one", tmp_path).incomplete
-    done = execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1,3"), {}), "one", tmp_path, quiet)
+    execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1"), {}), "one", tmp_path, quiet
+    )
+    assert "03_error_analysis" in run.read_run("one", tmp_path).incomplete
+    done = execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1,3"), {}), "one", tmp_path, quiet
+    )
     assert [one.before for one in done] == [True, False]
-    assert run.read("one", tmp_path).incomplete == ""
+    assert run.read_run("one", tmp_path).incomplete == ""
 
 
 def test_a_run_that_has_failed_notebooks_only_is_listed(folder: Path, tmp_path: Path, mnist: Cli) -> None:
@@ -251,17 +267,17 @@ def test_a_run_that_has_failed_notebooks_only_is_listed(folder: Path, tmp_path: 
     (row,) = json.loads(mnist("runs", "--json", "--results", str(tmp_path))[1])
     assert (row["run"], row["accuracy"]) == ("one", {})
     with pytest.raises(RunError, match="run one is incomplete"):
-        run.model_path("one", tmp_path)
+        run.find_model("one", tmp_path)
 
 
 @pytest.mark.usefixtures("folder")
 def test_one_process_at_a_time(tmp_path: Path, quiet: Console, mnist: Cli) -> None:
     place = tmp_path / "busy" / "notebooks"
     place.mkdir(parents=True)
-    steps = pipeline_parameters.settle(pipeline_parameters.choose("1"), {})
+    steps = pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1"), {})
     for held in place, place.parent:  # another `mnist run`, a training
         with FileLock(held / ".lock"), pytest.raises(RunError, match="another process is working on run busy"):
-            execute.run(steps, "busy", tmp_path, quiet)
+            execute.run_notebooks(steps, "busy", tmp_path, quiet)
     with FileLock(place / ".lock"):
         status, _, err = mnist("train", "--dataset", "digits", "--run", "busy", "--results", str(tmp_path), "--quiet")
     assert status == 1
@@ -280,7 +296,9 @@ def test_a_kernel_of_the_home_folder_does_not_win_and_figures_are_drawn(
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
     write(folder / "01_explore.ipynb", "", "import os, sys; print(sys.prefix, os.environ['MPLBACKEND'])")
-    execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1"), {}), "one", tmp_path, quiet)
+    execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1"), {}), "one", tmp_path, quiet
+    )
     inline = "module://matplotlib_inline.backend_inline"
     assert printed(tmp_path / "one" / "notebooks" / "01_explore.ipynb").split() == [sys.prefix, inline]
     assert os.environ["MPLBACKEND"] == "TkAgg"
@@ -292,7 +310,7 @@ def waiting(folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
     code = (
         "import sys\nfrom pathlib import Path\nfrom mnist_utils.cli import main\n"
         "from mnist_utils.pipeline import parameters\n"
-        "place = Path(sys.argv.pop()); parameters.folder = lambda: place; main.main()"
+        "place = Path(sys.argv.pop()); parameters.notebooks_folder = lambda: place; main.main()"
     )
     command = "run", "--only", "1,3", "-p", "fail", "wait", "--run", "one", "--results", str(tmp_path), str(folder)
     process = subprocess.Popen(
@@ -332,12 +350,14 @@ def test_stopped_at_any_moment_it_leaves_no_kernel_and_goes_on(
     if number == signal.SIGINT:
         assert (process.returncode, out) == (130, "")
         assert err.endswith("\nmnist: stopped. To go on, give the same command with --run one.\n")
-        assert run.read("one", tmp_path).incomplete == "notebook 03_error_analysis: code cell 4: stopped by Ctrl-C"
+        assert run.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis: code cell 4: stopped by Ctrl-C"
         assert printed(place / "03_error_analysis.ipynb") == "''\n"
     else:
-        assert run.read("one", tmp_path).incomplete == "notebook 03_error_analysis was not finished"
+        assert run.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis was not finished"
         assert set(stamps(place)) == {"01_explore.ipynb"}
-    done = execute.run(pipeline_parameters.settle(pipeline_parameters.choose("1,3"), {}), "one", tmp_path, quiet)
+    done = execute.run_notebooks(
+        pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1,3"), {}), "one", tmp_path, quiet
+    )
     assert [one.before for one in done] == [True, False]
     assert run.list_runs(tmp_path) == []  # whole, and without a network: nothing to list
 
@@ -351,10 +371,10 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
     write(
         folder / "02_train.ipynb",
         LOCATION + 'dataset: str = "auto"  # data set\nepochs: int = 1  # passes',
-        "from mnist_utils.runs.record import record\nfrom mnist_utils.runs.run import results_dir\n"
-        "from mnist_utils.training.fit import prepare\n"
-        "config, data = prepare(dataset=dataset, epochs=epochs, train_limit=200)",
-        "made = record(config, data, run, results_dir(results), progress=False)",
+        "from mnist_utils.runs.record import record_run\nfrom mnist_utils.runs.run import results_dir\n"
+        "from mnist_utils.training.fit import prepare_training\n"
+        "config, data = prepare_training(dataset=dataset, epochs=epochs, train_limit=200)",
+        "made = record_run(config, data, run, results_dir(results), progress=False)",
     )
     file = tmp_path / "parameters.yaml"
     file.write_text(yaml.safe_dump({"epochs": 7, "seed": 3}))
@@ -381,7 +401,7 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
     assert "go on from there" not in err
     assert stamps(made.path / "notebooks") == before  # nothing of it was touched
     assert (made.path / "report.html").is_file()
-    assert not run.read(made.name, tmp_path / "results").incomplete
+    assert not run.read_run(made.name, tmp_path / "results").incomplete
 
 
 @pytest.mark.parametrize(

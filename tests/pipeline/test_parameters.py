@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from papermill import inspect_notebook
 
-from mnist_utils.training.config import RECIPES, TrainConfig, from_parameters
+from mnist_utils.training.config import DEFAULTS_BY_MODEL, TrainConfig, given_fields
 from tests.paths import CLONE
 
 TRAIN = CLONE / "notebooks" / "02_train.ipynb"
@@ -49,14 +49,14 @@ def test_the_training_notebook_has_no_other_parameters(parameters: dict[str, dic
     assert set(parameters) == set(TrainConfig.model_fields) | {"run", "results", "data_dir"}
 
 
-@pytest.mark.parametrize("model", RECIPES)
+@pytest.mark.parametrize("model", DEFAULTS_BY_MODEL)
 @pytest.mark.parametrize("dataset", ["auto", "digits"])
 def test_the_defaults_are_those_of_mnist_train(model: str, dataset: str, defaults: dict[str, Any]) -> None:
-    given = from_parameters(defaults | {"model": model, "dataset": dataset})
+    given = given_fields(defaults | {"model": model, "dataset": dataset})
     assert TrainConfig(**given) == TrainConfig(model=model, dataset=dataset)
 
 
 def test_what_is_given_wins(defaults: dict[str, Any]) -> None:
     given: dict[str, Any] = {"epochs": 7, "conv_dropout": 0.0, "schedule": "constant", "train_limit": 500}
-    config = TrainConfig(**from_parameters(defaults | given | {"model": "branched"}))
+    config = TrainConfig(**given_fields(defaults | given | {"model": "branched"}))
     assert config.model_dump() == TrainConfig(model="branched", **given).model_dump()

@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from mnist_utils.pipeline import report
-from mnist_utils.runs.record import mark
+from mnist_utils.runs.record import mark_incomplete
 from mnist_utils.runs.run import RunError
 from mnist_utils.training.config import make_config
 
@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_numbers_are_the_run_s(folder: Path) -> None:
-    page = Page(report.write(folder))
+    page = Page(report.write_report(folder))
     words = " ".join(page.words.split())
     assert "Validation accuracy 98.77 % 95 % interval 97.00 to 99.12 %, 1,440 images of digits" in words
     assert "Test accuracy 50.00 %" in words
@@ -97,7 +97,7 @@ def test_the_numbers_are_the_run_s(folder: Path) -> None:
 
 
 def test_the_figures_are_those_of_the_tagged_cells_with_words(folder: Path) -> None:
-    page = Page(report.write(folder))
+    page = Page(report.write_report(folder))
     images = page.all("img")
     sizes = [
         Image.open(io.BytesIO(base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")))).size
@@ -112,7 +112,7 @@ def test_the_figures_are_those_of_the_tagged_cells_with_words(folder: Path) -> N
 
 
 def test_a_page_of_each_notebook_with_its_code_folded(folder: Path) -> None:
-    report.write(folder)
+    report.write_report(folder)
     page = Page(folder / "notebooks" / "01_explore.html")
     assert len(page.all("details")) == 4
     assert all("open" not in attributes for attributes in page.all("details"))
@@ -127,7 +127,7 @@ def test_a_page_of_each_notebook_with_its_code_folded(folder: Path) -> None:
 
 
 def test_nothing_runs_and_nothing_is_loaded(folder: Path) -> None:
-    report.write(folder)
+    report.write_report(folder)
     for path in folder / "report.html", *(folder / "notebooks").glob("*.html"):
         page = Page(path)
         policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
@@ -146,18 +146,18 @@ def test_a_run_without_a_network_and_one_without_notebooks(folder: Path) -> None
     config = folder / "config.json"
     kept = config.read_text()
     config.unlink()
-    assert "Notebooks only: no network was trained in this run." in Page(report.write(folder)).words
+    assert "Notebooks only: no network was trained in this run." in Page(report.write_report(folder)).words
     config.write_text(kept)
     for path in (folder / "notebooks").iterdir():
         path.unlink()
-    words = Page(report.write(folder)).words
+    words = Page(report.write_report(folder)).words
     assert "98.77 %" in words
     assert "Figures" not in words
 
 
 def test_an_incomplete_run_says_so(folder: Path) -> None:
-    mark(folder / "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
-    report.write(folder)
+    mark_incomplete(folder / "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
+    report.write_report(folder)
     assert "incomplete: notebook 02_train: code cell 2: ValueError: &lt;b&gt;no" in (folder / "report.html").read_text()
 
 
@@ -167,7 +167,7 @@ def test_an_incomplete_run_says_so(folder: Path) -> None:
 def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: str, width: int) -> None:
     from tests.chromium import chromium
 
-    report.write(folder)
+    report.write_report(folder)
     with chromium() as browser:
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})  # type: ignore[arg-type]
         asked: list[str] = []
@@ -181,7 +181,7 @@ def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: s
 
 
 def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
-    assert "MNIST-C" not in Page(report.write(folder)).words
+    assert "MNIST-C" not in Page(report.write_report(folder)).words
     rows = [
         {"change": "clean", "group": "clean", "n": 360, "accuracy": 0.97, "low": 0.94, "high": 0.98}
         | {"difference": None, "p_value": None},
@@ -192,19 +192,19 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     ]
     found = {"mean": 0.73, "mean_interval": [0.7, 0.76], "worst": "dotted_line", "rows": rows}
     (folder / "robustness.json").write_text(json.dumps(found))
-    words = Page(report.write(folder)).words
+    words = Page(report.write_report(folder)).words
     assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
     assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
     assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
-    images = len(Page(report.write(folder)).all("img"))
+    images = len(Page(report.write_report(folder)).all("img"))
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "figures" / "robustness.png").write_bytes(b"picture")
-    shown = Page(report.write(folder)).all("img")
+    shown = Page(report.write_report(folder)).all("img")
     assert len(shown) == images + 1
     assert f"data:image/png;base64,{base64.b64encode(b'picture').decode()}" in [image["src"] for image in shown]
     (folder / "robustness.json").write_text(json.dumps(found | {"mean_interval": [None, None]}))
-    assert "73.00 % right in the mean. Worst" in Page(report.write(folder)).words
+    assert "73.00 % right in the mean. Worst" in Page(report.write_report(folder)).words
     for damaged in "{", "[1]", '{"mean": 0.5}':
         (folder / "robustness.json").write_text(damaged)
         with pytest.raises(RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):
-            report.write(folder)
+            report.write_report(folder)

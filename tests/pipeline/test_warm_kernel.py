@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mnist_utils.pipeline import warm_kernel
-from mnist_utils.pipeline.execute import kernels_of_this_environment
+from mnist_utils.pipeline.execute import use_this_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are copied on Linux only: see cluster.compute")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are cop
 def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", warm_kernel.NAME)
     KernelProvisionerFactory.clear_instance()  # which reads the name once in a process, and other tests start kernels too
-    with kernels_of_this_environment():
+    with use_this_environment():
         yield
     KernelProvisionerFactory.clear_instance()
 

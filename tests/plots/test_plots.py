@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 
 from mnist_utils import plots
 from mnist_utils.evaluation import calibration
-from mnist_utils.evaluation.attribution import Explanation
-from mnist_utils.evaluation.errors import answered_above, confused_pairs, per_class, risk_coverage
+from mnist_utils.evaluation.attribution import Attribution
+from mnist_utils.evaluation.errors import confused_pairs, per_class_table, risk_coverage, selective_accuracy
 from mnist_utils.evaluation.robustness import Robustness
-from mnist_utils.evaluation.statistics import Effect
+from mnist_utils.evaluation.statistics import PairedEffect
 
 HISTORY = pd.DataFrame(
     {
@@ -62,8 +62,8 @@ def test_a_single_epoch_can_be_drawn() -> None:
     assert [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes] == [["1"], ["1"]]
 
 
-SEEDS = Effect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))
-REPEATS = Effect("array", "generator", "seconds", "repeat", True, (1.0, 1.1), (1.2, 1.4), 1.24, (1.1, 1.4))
+SEEDS = PairedEffect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))
+REPEATS = PairedEffect("array", "generator", "seconds", "repeat", True, (1.0, 1.1), (1.2, 1.4), 1.24, (1.1, 1.4))
 
 
 def points(drawn: Any) -> list[float]:
@@ -105,7 +105,7 @@ def test_paired_interval_of_a_ratio_is_about_one() -> None:
 
 
 def test_paired_effect_says_what_it_is_told() -> None:
-    figure = plots.paired_effect(REPEATS, title="slower: holds", threshold=1.5)
+    figure = plots.paired_comparison(REPEATS, title="slower: holds", threshold=1.5)
     figure.canvas.draw()
     assert figure.get_suptitle() == "slower: holds"
     assert len(figure.axes) == 2
@@ -144,7 +144,7 @@ def texts(ax: Any) -> list[str]:
 
 
 def test_the_most_frequent_confusion_is_the_topmost_bar() -> None:
-    ax: Any = plots.confused_pairs(confused_pairs(MATRIX), title="two kinds")
+    ax: Any = plots.confused_pairs_bars(confused_pairs(MATRIX), title="two kinds")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["4 taken for 9", "9 taken for 4"]
     assert ax.yaxis_inverted()
     assert [bar.get_width() for bar in ax.patches] == [7, 2]
@@ -152,7 +152,7 @@ def test_the_most_frequent_confusion_is_the_topmost_bar() -> None:
 
 
 def test_scores_are_drawn_with_their_intervals() -> None:
-    table = per_class(MATRIX)
+    table = per_class_table(MATRIX)
     ax: Any = plots.class_scores(table)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["precision", "recall", "F1"]
     recall = ax.containers[1]
@@ -182,7 +182,7 @@ def test_the_map_rings_what_was_answered_wrong() -> None:
 
 
 def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
-    found = calibration.reliability(PROBABILITIES, LABELS, bins=10)
+    found = calibration.reliability_bins(PROBABILITIES, LABELS, bins=10)
     ax: Any = plots.reliability_diagram(found)
     points = ax.containers[0].lines[0].get_xydata()
     filled = found.n > 0
@@ -194,19 +194,19 @@ def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
 
 def test_risk_and_coverage_with_the_chosen_threshold() -> None:
     curve = risk_coverage(PROBABILITIES, LABELS)
-    chosen = answered_above(0.7, PROBABILITIES, LABELS)
-    figure: Any = plots.risk_coverage(curve, chosen, goal=0.9, title="left to a person")
+    chosen = selective_accuracy(0.7, PROBABILITIES, LABELS)
+    figure: Any = plots.risk_coverage_curve(curve, chosen, goal=0.9, title="left to a person")
     left, right = figure.axes
     np.testing.assert_allclose(right.lines[0].get_xydata(), np.column_stack([1 - curve["coverage"], curve["risk"]]))
-    assert right.lines[-1].get_xydata().tolist() == [[chosen.left, 1 - chosen.accuracy]]
+    assert right.lines[-1].get_xydata().tolist() == [[chosen.deferred, 1 - chosen.accuracy]]
     assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
-    nothing = answered_above(np.inf, PROBABILITIES, LABELS)
-    plots.risk_coverage(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()
+    nothing = selective_accuracy(np.inf, PROBABILITIES, LABELS)
+    plots.risk_coverage_curve(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()
 
 
 def test_shares_are_bars_with_their_numbers() -> None:
     table = pd.DataFrame({"share": [0.5, 0.99], "low": [0.4, 0.98], "high": [0.6, 0.995]}, index=["inverted", "normal"])
-    ax: Any = plots.shares(table)
+    ax: Any = plots.accuracy_bars(table)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["inverted", "normal"]
     assert [bar.get_width() for bar in ax.patches] == [0.5, 0.99]
     assert texts(ax) == ["50.0%", "99.0%"]
@@ -233,7 +233,7 @@ def test_the_histogram_stacks_right_on_wrong() -> None:
 def test_the_answer_is_the_bar_of_another_colour() -> None:
     values = np.full(10, 0.05)
     values[7] = 0.55
-    left, right = plots.picture_and_answer(np.zeros((30, 40, 3)), values, title="a seven").axes
+    left, right = plots.picture_and_prediction(np.zeros((30, 40, 3)), values, title="a seven").axes
     bars: list[Any] = list(right.patches)
     assert [bar.get_height() for bar in bars] == values.tolist()
     assert [i for i, bar in enumerate(bars) if bar.get_facecolor() != bars[0].get_facecolor()] == [7]
@@ -292,7 +292,7 @@ def test_pixels_that_are_never_used_are_crossed_out() -> None:
 
 def test_boxes_are_drawn_on_the_axes_given_and_nan_is_left_out() -> None:
     _, ax = plt.subplots()
-    assert plots.by_digit([1.0, 3, 4, np.nan, 5], [0, 0, 0, 0, 1], name="width", ax=ax) is ax
+    assert plots.values_by_digit([1.0, 3, 4, np.nan, 5], [0, 0, 0, 0, 1], name="width", ax=ax) is ax
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1"]
     horizontal = [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 2 and np.ptp(line.get_ydata()) == 0]  # type: ignore[arg-type, index]
     assert {3, 5, 3.5} <= set(horizontal)  # the medians of both, and of all
@@ -300,7 +300,7 @@ def test_boxes_are_drawn_on_the_axes_given_and_nan_is_left_out() -> None:
 
 
 def test_neighbour_distances_are_shares_of_each_part() -> None:
-    ax = plots.neighbour_distances({"training": np.array([1.0, 2.0]), "test": np.array([4.0])})
+    ax = plots.nearest_distances({"training": np.array([1.0, 2.0]), "test": np.array([4.0])})
     assert np.asarray(ax.lines[0].get_ydata()).tolist() == [0, 0.5, 1]
     legend = ax.get_legend()
     assert legend is not None
@@ -309,11 +309,11 @@ def test_neighbour_distances_are_shares_of_each_part() -> None:
 
 def test_a_pair_is_drawn_with_its_signed_difference() -> None:
     first, second = np.full((2, 28, 28), 10, np.uint8), np.full((2, 28, 28), 250, np.uint8)
-    figure = plots.pairs(first, second, ["a", "b"], names=("test", "training"), title="pairs")
+    figure = plots.image_pairs(first, second, ["a", "b"], names=("test", "training"), title="pairs")
     assert (np.asarray(figure.axes[4].images[0].get_array()) == -240).all()
     assert [ax.get_title() for ax in figure.axes[:2]] == ["a", "b"]
     assert [figure.axes[i].get_ylabel() for i in (0, 2, 4)] == ["test", "training", "difference"]
-    plots.pairs(first, first, ["a", "b"], names=("test", "training"), title="no difference").canvas.draw()
+    plots.image_pairs(first, first, ["a", "b"], names=("test", "training"), title="no difference").canvas.draw()
 
 
 def test_the_names_on_a_map_lie_by_their_digits_and_not_on_each_other() -> None:
@@ -334,7 +334,7 @@ def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
     shares = {"accuracy": [0.99, 0.8, 0.5], "low": [0.98, 0.75, 0.4], "high": [1.0, 0.85, 0.6]}
     table = pd.DataFrame({"group": ["clean", "MNIST-C", "ours"], "n": 100, **shares}, index=index)
     found = Robustness(table, 0.8, (0.7, 0.9), "dotted_line", np.zeros((3, 8, 28, 28), np.uint8))
-    figure = plots.robustness(found, title="what is left")
+    figure = plots.robustness_bars(found, title="what is left")
     left, right = figure.axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["clean", "dotted line", "inverted"]
     bars = sorted((bar for group in right.containers for bar in getattr(group, "patches", [])), key=lambda bar: bar.get_y())
@@ -350,9 +350,9 @@ def test_explanations_are_a_row_each() -> None:
     blank = np.zeros((28, 28), np.uint8)
     parts = {"image": blank, "evidence": blank.astype(np.float32), "neighbours": np.stack([blank, blank])}
     labels = np.array([9, 4])
-    flip = Explanation(**parts, answer=9, other=4, neighbour_labels=labels, changed=blank, changed_answer=4, change=0.5)  # type: ignore[arg-type]
-    none = Explanation(**parts, answer=3, other=5, neighbour_labels=labels, changed=blank, changed_answer=3, change=np.inf)  # type: ignore[arg-type]
-    figure = plots.explanations([flip, none], title="why")
+    flip = Attribution(**parts, answer=9, other=4, neighbour_labels=labels, changed=blank, changed_answer=4, change=0.5)  # type: ignore[arg-type]
+    none = Attribution(**parts, answer=3, other=5, neighbour_labels=labels, changed=blank, changed_answer=3, change=np.inf)  # type: ignore[arg-type]
+    figure = plots.attribution_rows([flip, none], title="why")
     captions = [ax.get_title() for ax in figure.axes]
     assert captions[:6] == ["4, answered 9", "for 9 / 4", "like this 9", "like this 4", "change of 0.50", "flips to 4"]
     assert captions[6] == "5, answered 3"

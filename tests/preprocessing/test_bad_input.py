@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import bad_input
-from mnist_utils.preprocessing.decode import FORMATS, ImageError, _small
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.decode import FORMATS, ImageError, _shrink
+from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.serving.server import _listen
 from tests.asking import BLACK_ON_WHITE, start
 from tests.bad_pictures import chunks, mutated, run_lengths, seeds
@@ -111,7 +111,7 @@ def broken_pictures(draw: st.DrawFn) -> bytes:
 )
 def test_any_bytes_are_a_digit_or_an_error_in_words(content: bytes) -> None:
     try:
-        reading = read(content)
+        reading = preprocess(content)
     except ImageError as error:
         assert str(error).startswith(error.kind)  # noqa: PT017 - either is right
     else:
@@ -138,7 +138,7 @@ def test_what_the_benchmark_does_with_a_hundred_thousand() -> None:
 
 
 def test_the_benchmark_sees_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.bad_input.read", lambda _: 1 / 0)
+    monkeypatch.setattr("benchmarks.bad_input.preprocess", lambda _: 1 / 0)
     outcome, fault = bad_input.outcome_of(BLACK_ON_WHITE)
     assert outcome == "fault"
     assert "ZeroDivisionError" in fault
@@ -164,13 +164,13 @@ def test_a_damaged_tag_is_no_warning() -> None:
 def test_a_palette_that_is_missing_is_an_error_in_words() -> None:
     without = b"".join(chunk for chunk in chunks(packed(seven().convert("P"))) if chunk[4:8] != b"PLTE")
     with pytest.raises(ImageError, match="cannot be decoded: its palette is missing"):
-        read(without)
+        preprocess(without)
 
 
 def test_a_very_long_side_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="too large: a side of more than 65,535 pixels"):
-        read(packed(Image.new("1", (10, 70_000))))
+        preprocess(packed(Image.new("1", (10, 70_000))))
 
 
 @pytest.mark.parametrize("mode", ["F", "RGBA", "I;16"])
@@ -182,9 +182,9 @@ def test_a_large_picture_takes_little_more_memory_than_its_own_pixels(mode: str)
     )
     content = packed(large, "TIFF", compression="tiff_adobe_deflate")
     program = (
-        "import sys\nfrom mnist_utils.preprocessing.reader import read\nfrom benchmarks.bad_input import megabytes\n"
+        "import sys\nfrom mnist_utils.preprocessing.reader import preprocess\nfrom benchmarks.bad_input import megabytes\n"
         "content = sys.stdin.buffer.read()\nbefore = megabytes('VmHWM')\n"
-        "try: read(content)\nexcept Exception as error: print(error)\n"
+        "try: preprocess(content)\nexcept Exception as error: print(error)\n"
         "print(megabytes('VmHWM') - before)"
     )
     done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
@@ -198,7 +198,7 @@ def test_large_pictures_are_shrunk_in_bands_as_they_would_be_whole() -> None:
     for size in (3001, 1777), (1025, 2050), (65_535, 3):
         image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), np.uint8))
         whole = image.reduce(max(1, max(size) // 1024))
-        np.testing.assert_array_equal(np.asarray(_small(image)), np.asarray(whole))
+        np.testing.assert_array_equal(np.asarray(_shrink(image)), np.asarray(whole))
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:

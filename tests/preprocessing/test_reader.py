@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.preprocessing.decode import MAX_BYTES, ImageError
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.reader import preprocess
 
 
 def seven(size: tuple[int, int] = (200, 160), ink: Any = "black", paper: Any = "white", mode: str = "RGB") -> Image.Image:
@@ -29,7 +29,7 @@ def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-EXPECTED = read(packed(seven())).image
+EXPECTED = preprocess(packed(seven())).image
 
 
 def close(image: np.ndarray, tolerance: float = 12) -> bool:
@@ -67,7 +67,7 @@ def test_the_strokes_arrive_white_on_black_in_the_box_centred_by_mass() -> None:
     ],
 )
 def test_reads_the_same_digit_from(name: str, content: bytes, inverted: bool) -> None:
-    reading = read(content)
+    reading = preprocess(content)
     assert close(reading.image), name
     assert reading.inverted == inverted, name
 
@@ -75,38 +75,38 @@ def test_reads_the_same_digit_from(name: str, content: bytes, inverted: bool) ->
 def test_exif_rotation_is_undone() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    assert close(read(packed(seven().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif.tobytes())).image)
+    assert close(preprocess(packed(seven().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif.tobytes())).image)
 
 
 def test_polarity_can_be_forced() -> None:
-    assert close(read(packed(seven()), polarity="dark-on-light").image)
+    assert close(preprocess(packed(seven()), polarity="dark-on-light").image)
     with pytest.raises(ImageError, match="no digit"):
-        read(packed(seven()), polarity="light-on-dark")
+        preprocess(packed(seven()), polarity="light-on-dark")
 
 
 def test_reports_where_the_digit_was() -> None:
-    left, top, right, bottom = read(packed(seven())).crop
+    left, top, right, bottom = preprocess(packed(seven())).crop
     assert (left, top, right, bottom) == pytest.approx((44 / 200, 34 / 160, 117 / 200, 126 / 160), abs=0.03)
 
 
 def test_a_speck_is_not_part_of_the_digit() -> None:
     image = seven()
     ImageDraw.Draw(image).rectangle((180, 140, 183, 143), fill="black")
-    assert close(read(packed(image)).image)
+    assert close(preprocess(packed(image)).image)
 
 
 def test_an_mnist_image_passes_through_and_so_does_its_negative() -> None:
     for digit in load_dataset("digits").x_test[:20]:
         stretched = np.round(digit * (255 / digit.max())).astype(np.uint8)
         for picture, inverted in (stretched, False), (255 - stretched, True):
-            reading = read(packed(Image.fromarray(picture)))
+            reading = preprocess(packed(Image.fromarray(picture)))
             np.testing.assert_array_equal(reading.image, stretched)
             assert reading.inverted == inverted
 
 
 def test_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "seven.png").write_bytes(packed(seven()))
-    np.testing.assert_array_equal(read(tmp_path / "seven.png").image, EXPECTED)
+    np.testing.assert_array_equal(preprocess(tmp_path / "seven.png").image, EXPECTED)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
 )
 def test_what_is_no_digit_is_an_error(content: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
-        read(content)
+        preprocess(content)
 
 
 def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
     for bomb in bombs:
         with pytest.raises(ImageError, match="too large: more than 50,000,000 pixels"):
-            read(bomb)
+            preprocess(bomb)
 
 
 def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
@@ -141,19 +141,19 @@ def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     for picture in tmp_path / "big.png", bytes(MAX_BYTES + 1):
         with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
-            read(picture)
+            preprocess(picture)
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be opened: No such file"):
-        read(tmp_path / "nosuch.png")
+        preprocess(tmp_path / "nosuch.png")
     with pytest.raises(ImageError, match="cannot be opened: a folder without a picture in it"):
-        read(tmp_path)
+        preprocess(tmp_path)
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"])
 def test_a_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
-    assert close(read(packed(seven(), exif=exif)).image)
+    assert close(preprocess(packed(seven(), exif=exif)).image)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -161,8 +161,8 @@ def test_every_exif_orientation(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     undone = ImageOps.exif_transpose(Image.open(io.BytesIO(packed(seven(), exif=exif.tobytes()))))
-    expected = read(packed(undone)).image
-    np.testing.assert_array_equal(read(packed(seven(), exif=exif.tobytes())).image, expected)
+    expected = preprocess(packed(undone)).image
+    np.testing.assert_array_equal(preprocess(packed(seven(), exif=exif.tobytes())).image, expected)
 
 
 def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other() -> None:
@@ -171,7 +171,7 @@ def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other()
     framed[[0, -1]] = framed[:, [0, -1]] = 0
     moved = np.roll(digit, 4, axis=1) if digit[:, -4:].max() == 0 else np.roll(digit, -4, axis=1)
     for picture in framed, moved:
-        found = read(packed(Image.fromarray(picture))).image.astype(float)
+        found = preprocess(packed(Image.fromarray(picture))).image.astype(float)
         assert np.abs(found - digit * (255 / digit.max())).mean() < 25
 
 
@@ -185,12 +185,12 @@ def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
     dot[90, 90] = 0
     for picture in noise, faint, dot:
         with pytest.raises(ImageError, match="no digit"):
-            read(packed(Image.fromarray(picture)))
+            preprocess(packed(Image.fromarray(picture)))
 
 
 def test_a_device_without_an_end_is_not_read_to_it() -> None:
     with pytest.raises(ImageError, match="too large"):
-        read(Path("/dev/zero"))
+        preprocess(Path("/dev/zero"))
 
 
 def test_pillows_log_does_not_reach_stderr() -> None:
@@ -199,9 +199,9 @@ def test_pillows_log_does_not_reach_stderr() -> None:
     tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
     code = """if True:
         import contextlib, sys
-        from mnist_utils.preprocessing.reader import ImageError, read
+        from mnist_utils.preprocessing.reader import ImageError, preprocess
         with contextlib.suppress(ImageError):
-            read(sys.stdin.buffer.read())"""
+            preprocess(sys.stdin.buffer.read())"""
     done = subprocess.run([sys.executable, "-c", code], input=tiff, capture_output=True, check=True)
     assert done.stderr == b""
 
@@ -216,7 +216,7 @@ def test_two_colours_without_a_digit_are_refused_in_words() -> None:
         pictures.append(np.where(random.random((*size, 1)) < 0.5, one, other))
     for picture in pictures:
         with contextlib.suppress(ImageError):
-            read(packed(Image.fromarray(picture.astype(np.uint8))))
+            preprocess(packed(Image.fromarray(picture.astype(np.uint8))))
 
 
 SIZES = [(rows, columns) for rows in (1, 2, 3, 12, 28) for columns in (1, 2, 5, 29, 78)]

@@ -12,21 +12,20 @@ from PIL import Image
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation.calibration import apply_temperature, expected_calibration_error
 from mnist_utils.runs import evaluate
-from mnist_utils.runs import run as runs_run
-from mnist_utils.runs.record import mark, record
-from mnist_utils.runs.run import Run, RunError
+from mnist_utils.runs.record import mark_incomplete, record_run
+from mnist_utils.runs.run import Run, RunError, read_predictions, read_run
 from mnist_utils.training import fit
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    config, dataset = fit.prepare(dataset="digits", train_limit=200, epochs=2, batch_size=50)
-    return record(config, dataset, "one", tmp_path_factory.mktemp("results"), progress=False)
+    config, dataset = fit.prepare_training(dataset="digits", train_limit=200, epochs=2, batch_size=50)
+    return record_run(config, dataset, "one", tmp_path_factory.mktemp("results"), progress=False)
 
 
 def test_summary_is_what_was_recorded(run: Run) -> None:
-    found = evaluate.summary(run)
-    probabilities, labels = runs_run.predictions(run)
+    found = evaluate.summarize_run(run)
+    probabilities, labels = read_predictions(run)
     assert found.accuracy == run.metrics["test"]["accuracy"]
     assert list(found.accuracy_interval) == run.metrics["test"]["accuracy_interval"]
     assert found.expected_calibration_error == pytest.approx(run.metrics["test"]["expected_calibration_error"], abs=1e-6)
@@ -39,7 +38,7 @@ def test_summary_is_what_was_recorded(run: Run) -> None:
 
 
 def test_robustness_asks_the_network_about_the_test_images(run: Run) -> None:
-    found = evaluate.robustness(run)
+    found = evaluate.evaluate_robustness(run)
     assert found.table.loc["clean", "accuracy"] == pytest.approx(run.metrics["test"]["accuracy"], abs=0.006)
     assert "digits" not in found.table.index  # it was trained on them
     written = evaluate.write_robustness(run, found)
@@ -55,33 +54,33 @@ def test_robustness_asks_the_network_about_the_test_images(run: Run) -> None:
 def test_digits_are_asked_about_only_where_digits_were_learnt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset("digits")
     for name, asked in ("mnist", True), ("fashion_mnist", False):
-        monkeypatch.setattr(evaluate, "load_dataset_of", lambda *_, name=name: replace(dataset, name=name))
-        assert ("digits" in evaluate.robustness(run).table.index) == asked
+        monkeypatch.setattr(evaluate, "load_run_dataset", lambda *_, name=name: replace(dataset, name=name))
+        assert ("digits" in evaluate.evaluate_robustness(run).table.index) == asked
 
 
 def test_an_older_run_has_no_temperature(run: Run) -> None:
     metrics = {key: value for key, value in run.metrics.items() if key != "temperature"}
-    found = evaluate.summary(replace(run, metrics=metrics))
+    found = evaluate.summarize_run(replace(run, metrics=metrics))
     assert found.calibrated_error == pytest.approx(found.expected_calibration_error, abs=1e-6)
 
 
 def test_predictions_that_do_not_fit_are_damaged(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.path, tmp_path / "odd")
-    probabilities, labels = runs_run.predictions(run)
+    probabilities, labels = read_predictions(run)
     np.savez_compressed(tmp_path / "odd" / "predictions.npz", probabilities=probabilities[:5], labels=labels)
     with pytest.raises(RunError, match=r"run odd is damaged: .*360 labels and probabilities of shape \(5, 10\)"):
-        evaluate.summary(runs_run.read("odd", tmp_path))
+        evaluate.summarize_run(read_run("odd", tmp_path))
 
 
 def test_a_mean_without_an_interval_is_null(run: Run) -> None:
-    found = replace(evaluate.robustness(run), mean_interval=(np.nan, np.nan))
-    assert json.loads(json.dumps(evaluate.as_json(found), allow_nan=False))["mean_interval"] == [None, None]
+    found = replace(evaluate.evaluate_robustness(run), mean_interval=(np.nan, np.nan))
+    assert json.loads(json.dumps(evaluate.robustness_json(found), allow_nan=False))["mean_interval"] == [None, None]
 
 
 def test_an_incomplete_run_has_nothing_to_assess(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.path, tmp_path / "half")
-    mark(tmp_path / "half", "stopped by Ctrl-C")
-    half = runs_run.read("half", tmp_path)
-    for ask in evaluate.summary, evaluate.robustness:
+    mark_incomplete(tmp_path / "half", "stopped by Ctrl-C")
+    half = read_run("half", tmp_path)
+    for ask in evaluate.summarize_run, evaluate.evaluate_robustness:
         with pytest.raises(RunError, match=r"run half is incomplete \(stopped by Ctrl-C\)"):
             ask(half)

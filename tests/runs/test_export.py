@@ -14,7 +14,7 @@ from mnist_utils import ConfigError
 from mnist_utils.cli import main
 from mnist_utils.runs import export
 from mnist_utils.runs.export import ExportError
-from mnist_utils.runs.run import Run, read
+from mnist_utils.runs.run import Run, read_run
 from tests.paths import REFERENCE
 
 IMAGES = np.random.default_rng(7).uniform(0, 255, (5, 28, 28)).astype(np.float32)
@@ -22,7 +22,7 @@ IMAGES = np.random.default_rng(7).uniform(0, 255, (5, 28, 28)).astype(np.float32
 
 @pytest.fixture(scope="module")
 def reference() -> Run:
-    return read(REFERENCE, REFERENCE.parent)
+    return read_run(REFERENCE, REFERENCE.parent)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_an_exported_network_answers_as_keras(
     keras_answers: NDArray[np.float32],
     tmp_path: Path,
 ) -> None:
-    folder, difference = export.export(reference, kind, tmp_path)
+    folder, difference = export.export_model(reference, kind, tmp_path)
     assert folder == tmp_path / "mnist" / "1"
     assert difference <= 1e-5
     np.testing.assert_allclose(np.asarray(ask(folder)), keras_answers, atol=1e-5)
@@ -89,15 +89,15 @@ def test_the_command_takes_the_next_version_and_leaves_nothing_beside(
 def test_a_network_that_answers_otherwise_is_not_kept(
     reference: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = export._ask
+    ask = export._load_exported
 
     def shifted(kind: export.Format, target: Path) -> Any:
         network = ask(kind, target)
         return lambda images: network(images) + np.float32(1e-4)
 
-    monkeypatch.setattr(export, "_ask", shifted)
+    monkeypatch.setattr(export, "_load_exported", shifted)
     with pytest.raises(ExportError, match=r"the litert network differs from Keras's by 1\.\de-04"):
-        export.export(reference, "litert", tmp_path)
+        export.export_model(reference, "litert", tmp_path)
     assert list((tmp_path / "mnist").iterdir()) == []
 
 
@@ -117,10 +117,10 @@ def test_what_is_not_allowed_is_refused_before_anything_is_written(
         (tmp_path / "mnist" / version).mkdir(parents=True)
     arguments: dict[str, Any] = {"kind": "litert", "output": tmp_path} | given
     with pytest.raises(ConfigError, match=message):
-        export.export(reference, **arguments)
+        export.export_model(reference, **arguments)
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "mnist", tmp_path / "mnist" / "2", tmp_path / "mnist" / "3"]
 
 
 def test_a_run_without_a_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"run half has no network yet"):
-        export.export(Run(tmp_path / "half", {}, {}, "training was not finished"), "onnx", tmp_path)
+        export.export_model(Run(tmp_path / "half", {}, {}, "training was not finished"), "onnx", tmp_path)

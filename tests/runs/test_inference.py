@@ -22,14 +22,14 @@ from tests.paths import REFERENCE
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
-    model = architectures.build("fast")
+    model = architectures.build_model("fast")
     path = tmp_path_factory.mktemp("model") / "model.tflite"
     model.export(path, format="litert", verbose=False)
     return model, path
 
 
 def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[keras.Model, Path]) -> None:
-    predict = inference.load(model[1])
+    predict = inference.load_model(model[1])
     images = np.random.default_rng(0).integers(0, 256, (65, 28, 28), dtype=np.uint8)
     expected = model[0].predict(images[..., None], verbose=0)
     for n in 1, 65, 2, 1:
@@ -41,7 +41,7 @@ def test_answers_as_keras_does_in_batches_of_any_size(model: tuple[keras.Model, 
 def test_needs_no_tensorflow_and_is_quiet(model: tuple[keras.Model, Path]) -> None:
     code = (
         "import sys, pathlib, numpy; from mnist_utils.runs import inference; import mnist_utils.cli.main;"
-        "print(inference.load(pathlib.Path(sys.argv[1]))(numpy.zeros((1, 28, 28))).shape,"
+        "print(inference.load_model(pathlib.Path(sys.argv[1]))(numpy.zeros((1, 28, 28))).shape,"
         "[name for name in ('tensorflow', 'keras', 'matplotlib', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(model[1])], capture_output=True, text=True, check=True)
@@ -50,23 +50,25 @@ def test_needs_no_tensorflow_and_is_quiet(model: tuple[keras.Model, Path]) -> No
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no model file .*nosuch.tflite"):
-        inference.load(tmp_path / "nosuch.tflite")
+        inference.load_model(tmp_path / "nosuch.tflite")
     (tmp_path / "text.tflite").write_text("this is not a network")
     with pytest.raises(ModelError, match=r"text.tflite is not a LiteRT network"):
-        inference.load(tmp_path / "text.tflite")
+        inference.load_model(tmp_path / "text.tflite")
 
 
 def test_a_network_for_something_else(tmp_path: Path) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     other.export(tmp_path / "other.tflite", format="litert", verbose=False)
     with pytest.raises(ModelError, match=r"takes \(4,\) and returns \(3,\); wanted \(28, 28, 1\) and \(10,\)"):
-        inference.load(tmp_path / "other.tflite")
+        inference.load_model(tmp_path / "other.tflite")
 
 
 def test_a_keras_file_answers_the_same(model: tuple[keras.Model, Path], tmp_path: Path) -> None:
     model[0].save(tmp_path / "model.keras")
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    np.testing.assert_allclose(inference.load(tmp_path / "model.keras")(images), inference.load(model[1])(images), atol=1e-5)
+    np.testing.assert_allclose(
+        inference.load_model(tmp_path / "model.keras")(images), inference.load_model(model[1])(images), atol=1e-5
+    )
 
 
 def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.keras").write_text("no network")
     for name in "evil.keras", "text.keras":
         with pytest.raises(ModelError, match=f"{name} cannot be loaded with safe_mode"):
-            inference.load(tmp_path / name)
+            inference.load_model(tmp_path / name)
 
 
 def test_an_answer_is_the_reading_and_the_networks_probabilities() -> None:
@@ -87,29 +89,29 @@ def test_an_answer_is_the_reading_and_the_networks_probabilities() -> None:
         seen.append(images)
         return np.asarray(softmax(logits, axis=1), np.float32)
 
-    found = inference.answer(synthetic.encode(255 - digit), network)
+    found = inference.predict_picture(synthetic.encode_png(255 - digit), network)
     assert found.reading.inverted
     np.testing.assert_array_equal(seen[0][0], found.reading.image)
     np.testing.assert_allclose(found.probabilities, softmax(logits[0]), atol=1e-6)
     np.testing.assert_array_equal(found.softmax, found.probabilities)
-    cooler = inference.answer(synthetic.encode(255 - digit), network, temperature=0.5)
+    cooler = inference.predict_picture(synthetic.encode_png(255 - digit), network, temperature=0.5)
     np.testing.assert_allclose(cooler.probabilities, softmax(2 * logits[0]), atol=1e-6)
     np.testing.assert_array_equal(cooler.softmax, found.softmax)
     assert cooler.confidence == pytest.approx(softmax(2 * logits[0]).max(), abs=1e-4)
     assert [label for label, _ in found.top(4)] == [5, 6, 7, 8]
     assert found.top(1)[0][1] == pytest.approx(softmax(logits[0]).max(), abs=1e-6)
     with pytest.raises(ImageError, match="no digit"):  # nothing on white is lighter
-        inference.answer(synthetic.encode(255 - digit), network, polarity="light-on-dark")
+        inference.predict_picture(synthetic.encode_png(255 - digit), network, polarity="light-on-dark")
 
 
 def test_a_calibrated_network_has_its_runs_temperature(model: tuple[keras.Model, Path], tmp_path: Path) -> None:
     images = load_dataset("digits").x_test[:20]
     alone = inference.load_calibrated(model[1])(images)  # belongs to no run
-    np.testing.assert_allclose(alone, inference.load(model[1])(images), atol=1e-6)
+    np.testing.assert_allclose(alone, inference.load_model(model[1])(images), atol=1e-6)
     shutil.copytree(REFERENCE, run := tmp_path / "run")
     metrics = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").write_text(json.dumps(metrics | {"temperature": 3.0}))
-    raw = inference.load(run / "model.tflite")(images)
+    raw = inference.load_model(run / "model.tflite")(images)
     calibrated = inference.load_calibrated(run / "model.tflite")(images)
     np.testing.assert_allclose(calibrated, softmax(np.log(np.maximum(raw, 1e-30)) / 3, axis=1), atol=1e-5)
     assert calibrated.dtype == np.float32
@@ -118,11 +120,13 @@ def test_a_calibrated_network_has_its_runs_temperature(model: tuple[keras.Model,
 
 def test_no_digit_is_no_answer() -> None:
     with pytest.raises(ImageError, match="no digit"):
-        inference.answer(synthetic.encode(np.full((50, 50), 200, np.uint8)), lambda _: np.full((1, 10), 0.1, np.float32))
+        inference.predict_picture(
+            synthetic.encode_png(np.full((50, 50), 200, np.uint8)), lambda _: np.full((1, 10), 0.1, np.float32)
+        )
 
 
 @pytest.mark.parametrize(
     ("probability", "confidence"), [(0.99999, 0.9999), (1.0, 0.9999), (0.5, 0.5), (0.12345, 0.1234), (0, 0)]
 )
 def test_a_confidence_is_never_more_than_the_probability(probability: float, confidence: float) -> None:
-    assert inference.as_confidence(probability) == confidence
+    assert inference.round_down(probability) == confidence

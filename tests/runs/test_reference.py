@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.evaluation.metrics import evaluate
+from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.preprocessing.decode import ImageError
-from mnist_utils.preprocessing.reader import read
+from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import read as read_run
+from mnist_utils.runs.run import read_run as read_run
 from tests.paths import REFERENCE
 from tests.pictures import KINDS
 
@@ -31,7 +31,7 @@ def test_is_whole_small_and_trained_on_the_real_mnist() -> None:
 def test_its_numbers_follow_from_its_predictions() -> None:
     run = read_run("reference", REFERENCE.parent)
     with np.load(REFERENCE / "predictions.npz", allow_pickle=False) as archive:
-        found = evaluate(archive["probabilities"], archive["labels"])
+        found = compute_metrics(archive["probabilities"], archive["labels"])
     assert found.n == 10_000
     assert run.metrics["test"]["accuracy"] == found.accuracy >= 0.992
     assert run.metrics["test"]["confusion_matrix"] == found.confusion_matrix
@@ -39,7 +39,7 @@ def test_its_numbers_follow_from_its_predictions() -> None:
 
 def test_its_network_answers_right_on_other_peoples_digits() -> None:
     dataset = load_dataset("digits")  # another data set, scanned elsewhere, at 8x8
-    answers = inference.load(REFERENCE / "model.tflite")(dataset.x_test).argmax(axis=1)
+    answers = inference.load_model(REFERENCE / "model.tflite")(dataset.x_test).argmax(axis=1)
     assert (answers == dataset.y_test).mean() > 0.8
 
 
@@ -47,21 +47,21 @@ def test_its_network_answers_right_on_other_peoples_digits() -> None:
 def test_its_network_gives_the_recorded_probabilities(real_mnist: Path) -> None:
     dataset = load_dataset("mnist", data_dir=real_mnist)
     with np.load(REFERENCE / "predictions.npz", allow_pickle=False) as archive:
-        found = inference.load(REFERENCE / "model.tflite")(dataset.x_test)
+        found = inference.load_model(REFERENCE / "model.tflite")(dataset.x_test)
         np.testing.assert_allclose(found, archive["probabilities"], atol=1e-4)
 
 
 def _seen(picture: bytes) -> NDArray[np.uint8]:
     """Return what the network sees; an empty image, which is no answer to any digit, where the reader refuses."""
     try:
-        return read(picture).image
+        return preprocess(picture).image
     except ImageError:
         return np.zeros((28, 28), np.uint8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_as_people_bring_them_are_read_as_the_digit_itself(kind: str) -> None:
-    predict = inference.load(REFERENCE / "model.tflite")
+    predict = inference.load_model(REFERENCE / "model.tflite")
     digits = load_dataset("digits").x_test
     digits = digits[np.argsort(-predict(digits).max(axis=1))[:25]]  # those it is surest of
     random = np.random.default_rng(0)
@@ -77,8 +77,8 @@ def test_pictures_as_people_bring_them_are_read_as_the_digit_itself(kind: str) -
 def test_pictures_of_real_mnist_digits_are_answered_right(kind: str, real_mnist: Path) -> None:
     dataset = load_dataset("mnist", data_dir=real_mnist)
     random = np.random.default_rng(1)
-    seen = np.stack([read(KINDS[kind](digit, random)).image for digit in dataset.x_test[:60]])
-    answers = inference.load(REFERENCE / "model.tflite")(seen).argmax(axis=1)
+    seen = np.stack([preprocess(KINDS[kind](digit, random)).image for digit in dataset.x_test[:60]])
+    answers = inference.load_model(REFERENCE / "model.tflite")(seen).argmax(axis=1)
     assert (answers == dataset.y_test[:60]).mean() >= 0.93
 
 
@@ -87,7 +87,7 @@ def test_inversion_costs_nothing_at_all(real_mnist: Path) -> None:
     digits = load_dataset("mnist", data_dir=real_mnist).x_test
     random = np.random.default_rng(0)
     for digit in digits:
-        plain, inverted = (read(KINDS[kind](digit, random)) for kind in ("as_is", "inverted"))
+        plain, inverted = (preprocess(KINDS[kind](digit, random)) for kind in ("as_is", "inverted"))
         np.testing.assert_array_equal(plain.image, inverted.image)
         assert (plain.inverted, inverted.inverted) == (False, True)
         assert np.abs(plain.image.astype(int) - digit).max() <= 1  # the few that are not quite white are stretched

@@ -44,8 +44,8 @@ def test_the_answer_has_exactly_the_promised_keys_whatever_the_polarity(client: 
 def test_confidence_is_calibrated_and_the_softmax_is_the_networks(client: TestClient) -> None:
     picture = packed(Image.fromarray(load_dataset("digits").x_test[3]))
     (prediction,) = client.post("/predict", files=files(picture)).json()["Predictions"]
-    seen = reader.read(picture).image[None]
-    raw, sure = (load(MODEL)(seen).max() for load in (inference.load, inference.load_calibrated))
+    seen = reader.preprocess(picture).image[None]
+    raw, sure = (load(MODEL)(seen).max() for load in (inference.load_model, inference.load_calibrated))
     assert prediction["Softmax probability"] == pytest.approx(raw, abs=1e-4)
     assert prediction["Confidence"] == pytest.approx(sure, abs=1.01e-4)
     assert prediction["Confidence"] <= sure
@@ -178,7 +178,7 @@ def test_bad_instances(client: TestClient, body: bytes, status: int, message: st
 
 def test_who_comes_while_all_places_are_taken_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    read = reader.read
+    read = reader.preprocess
 
     def slow(picture: bytes) -> Any:
         begun.set()
@@ -186,7 +186,7 @@ def test_who_comes_while_all_places_are_taken_is_sent_away(monkeypatch: pytest.M
         return read(picture)
 
     monkeypatch.setattr(app, "MAX_WAITING", 1)
-    monkeypatch.setattr("mnist_utils.serving.app.read", slow)
+    monkeypatch.setattr("mnist_utils.serving.app.preprocess", slow)
     client = TestClient(app.create_app(MODEL))
     with ThreadPoolExecutor() as pool:
         first = pool.submit(client.post, "/predict", files=files(BLACK_ON_WHITE))

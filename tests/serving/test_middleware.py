@@ -36,7 +36,7 @@ def test_wrong_methods_and_addresses(client: TestClient) -> None:
 
 
 def test_an_error_of_ours_is_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_utils.serving.app.read", lambda _: 1 / 0)
+    monkeypatch.setattr("mnist_utils.serving.app.preprocess", lambda _: 1 / 0)
     client = TestClient(create_app(MODEL), raise_server_exceptions=False)
     failed(client.post("/predict", files=files(BLACK_ON_WHITE)), 500, "an error in the server")
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from mnist_utils.serving.testing import LocalServerError, running
+from mnist_utils.serving.testing import LocalServerError, running_server
 from tests.paths import MODEL
 
 
@@ -21,7 +21,7 @@ def listens(address: str) -> bool:
 
 
 def test_answers_within_the_block_and_is_gone_after_it() -> None:
-    with running(MODEL) as address:
+    with running_server(MODEL) as address:
         assert address.startswith("http://127.0.0.1:")
         assert requests.get(f"{address}/healthz", timeout=20).status_code == 200
         assert requests.get(f"{address}/version", timeout=20).json()["run"] == "reference"
@@ -32,7 +32,7 @@ def test_a_block_that_fails_stops_the_server_too() -> None:
     addresses = []
 
     def fail() -> None:
-        with running(MODEL) as address:
+        with running_server(MODEL) as address:
             assert listens(address)
             addresses.append(address)
             raise KeyboardInterrupt
@@ -44,9 +44,9 @@ def test_a_block_that_fails_stops_the_server_too() -> None:
 
 def test_what_the_server_complains_of_is_told(tmp_path: Path) -> None:
     with pytest.raises(LocalServerError, match=r"did not come up: mnist: there is no model file .*nosuch\.tflite"):
-        running(tmp_path / "nosuch.tflite").__enter__()
+        running_server(tmp_path / "nosuch.tflite").__enter__()
 
 
 def test_a_server_that_is_too_slow_is_ended() -> None:
-    with pytest.raises(LocalServerError, match=r"silent for 0\.01 s"), running(MODEL, seconds=0.01):
+    with pytest.raises(LocalServerError, match=r"silent for 0\.01 s"), running_server(MODEL, seconds=0.01):
         pass

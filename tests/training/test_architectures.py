@@ -15,7 +15,7 @@ NAMES = ("fast", "accurate", "simple", "branched")
 
 @pytest.mark.parametrize(("name", "parameters"), [("fast", 154_690), ("simple", 1_386_506), ("branched", 25_935_934)])
 def test_parameters(name: str, parameters: int) -> None:
-    assert architectures.build(name).count_params() == parameters
+    assert architectures.build_model(name).count_params() == parameters
 
 
 def test_branched_is_the_network_described() -> None:
@@ -25,11 +25,11 @@ def test_branched_is_the_network_described() -> None:
     stem = 9 * 32 + 32 + norm(32)
     branch = 9 * 32 * 64 + 64 + norm(64) + 9 * 64 * 256 + 256 + norm(256)
     dense = 25_088 * 1000 + 1000 + norm(1000) + 1000 * 500 + 500 + norm(500) + 500 * 10 + 10
-    assert architectures.build("branched").count_params() == stem + 2 * branch + dense
+    assert architectures.build_model("branched").count_params() == stem + 2 * branch + dense
 
 
 def test_layer_table_says_who_reads_whom() -> None:
-    rows: list[dict[Any, Any]] = architectures.layer_table(architectures.build("branched", conv_dropout=0.25)).to_dict(
+    rows: list[dict[Any, Any]] = architectures.layer_table(architectures.build_model("branched", conv_dropout=0.25)).to_dict(
         "records"
     )
     assert sum(row["parameters"] for row in rows) == 25_935_934
@@ -43,15 +43,15 @@ def test_layer_table_says_who_reads_whom() -> None:
 
 
 def test_layer_table_does_not_depend_on_what_was_built_before() -> None:
-    assert architectures.layer_table(architectures.build("fast")).equals(
-        architectures.layer_table(architectures.build("fast"))
+    assert architectures.layer_table(architectures.build_model("fast")).equals(
+        architectures.layer_table(architectures.build_model("fast"))
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_takes_0_to_255_and_returns_float32_probabilities(name: str, precision: str) -> None:
-    model = architectures.build(name, precision=precision)
+    model = architectures.build_model(name, precision=precision)
     assert model.input_shape == (None, 28, 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
     probabilities = keras.ops.convert_to_numpy(model(images, training=False))
@@ -62,7 +62,7 @@ def test_takes_0_to_255_and_returns_float32_probabilities(name: str, precision: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scales_inside(name: str) -> None:
-    rescaling = [layer for layer in architectures.build(name).layers if isinstance(layer, keras.layers.Rescaling)]
+    rescaling = [layer for layer in architectures.build_model(name).layers if isinstance(layer, keras.layers.Rescaling)]
     assert [layer.scale for layer in rescaling] == [1 / 255]
     assert [layer.offset for layer in rescaling] == [-0.5 if name == "branched" else 0]
 
@@ -71,7 +71,7 @@ def test_scales_inside(name: str) -> None:
 def test_both_dropouts_apply(name: str) -> None:
     rates = {
         layer.rate
-        for layer in architectures.build(name, conv_dropout=0.1, dense_dropout=0.4).layers
+        for layer in architectures.build_model(name, conv_dropout=0.1, dense_dropout=0.4).layers
         if hasattr(layer, "rate")
     }
     assert rates == {0.1, 0.4}
@@ -81,7 +81,7 @@ def test_both_dropouts_apply(name: str) -> None:
 @pytest.mark.parametrize("kind", ["conv_dropout", "dense_dropout"])
 def test_each_dropout_drops_in_training_and_only_there(name: str, kind: str) -> None:
     keras.utils.set_random_seed(0)
-    model = architectures.build(name, **{kind: 0.5})  # type: ignore[arg-type]
+    model = architectures.build_model(name, **{kind: 0.5})  # type: ignore[arg-type]
     for layer in model.layers:  # it too differs in training
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -93,7 +93,7 @@ def test_each_dropout_drops_in_training_and_only_there(name: str, kind: str) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_no_layer_that_runs_code_on_load(name: str) -> None:
-    assert not [layer for layer in architectures.build(name).layers if isinstance(layer, keras.layers.Lambda)]
+    assert not [layer for layer in architectures.build_model(name).layers if isinstance(layer, keras.layers.Lambda)]
 
 
 def test_tensorflow_does_not_tell_a_notebook_of_each_file() -> None:
@@ -102,10 +102,10 @@ def test_tensorflow_does_not_tell_a_notebook_of_each_file() -> None:
 
 def test_building_leaves_the_global_policy_alone() -> None:
     before = keras.config.dtype_policy()
-    architectures.build("fast", precision="mixed_bfloat16")
+    architectures.build_model("fast", precision="mixed_bfloat16")
     assert keras.config.dtype_policy() == before
 
 
 def test_unknown_name() -> None:
     with pytest.raises(ConfigError, match="given 'nosuch'; allowed: fast, accurate, simple, branched"):
-        architectures.build("nosuch")
+        architectures.build_model("nosuch")

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from mnist_utils import ConfigError
 from mnist_utils.training.config import (
-    RECIPES,
+    DEFAULTS_BY_MODEL,
     TrainConfig,
-    allowed,
+    allowed_values,
     choose_precision,
-    defaults,
-    from_parameters,
+    default_text,
+    given_fields,
     make_config,
 )
 
@@ -28,10 +28,10 @@ def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
     assert config.dataset == "auto"
 
 
-@pytest.mark.parametrize("model", RECIPES)
+@pytest.mark.parametrize("model", DEFAULTS_BY_MODEL)
 def test_a_model_brings_its_recipe(model: str) -> None:
     config = make_config(model=model).model_dump()
-    assert {name: config[name] for name in RECIPES[model]} == RECIPES[model]
+    assert {name: config[name] for name in DEFAULTS_BY_MODEL[model]} == DEFAULTS_BY_MODEL[model]
 
 
 def test_the_earlier_systems_recipes() -> None:
@@ -96,19 +96,19 @@ def test_all_errors_are_told_at_once() -> None:
 
 
 def test_words_for_help() -> None:
-    assert allowed("epochs") == "a whole number from 1 to 10000"
-    assert defaults("epochs") == "fast 1, accurate 20, simple 13, branched 10"
-    assert defaults("model") == "fast"
-    assert defaults("patience") == "off"
-    assert defaults("train_limit") == "all"
+    assert allowed_values("epochs") == "a whole number from 1 to 10000"
+    assert default_text("epochs") == "fast 1, accurate 20, simple 13, branched 10"
+    assert default_text("model") == "fast"
+    assert default_text("patience") == "off"
+    assert default_text("train_limit") == "all"
 
 
 def test_parameters_of_a_notebook_that_leave_the_choice_open() -> None:
     given = TrainConfig(model="branched").model_dump() | {"epochs": -1, "conv_dropout": -1.0, "schedule": "", "other": 3}
-    found = from_parameters(given)
+    found = given_fields(given)
     assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}
     with pytest.raises(KeyError, match="seed"):
-        from_parameters({name: value for name, value in given.items() if name != "seed"})
+        given_fields({name: value for name, value in given.items() if name != "seed"})
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("avx512f amx_bf16", "mixed_bfloat16"), ("avx2 fma", "float32")])

@@ -14,14 +14,14 @@ from mnist_utils.training import checkpoint, fit
 from mnist_utils.training.backend import batches
 from mnist_utils.training.checkpoint import TrainingError
 from mnist_utils.training.config import TrainConfig, make_config
-from mnist_utils.training.fit import Trained, epoch_images, prepare, train
+from mnist_utils.training.fit import Trained, epoch_images, prepare_training, train
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return prepare(**BASE)[1]
+    return prepare_training(**BASE)[1]
 
 
 def quick(dataset: Dataset, folder: Path, **given: Any) -> Trained:
@@ -77,7 +77,7 @@ def test_each_hyper_parameter_reaches_training(
 
 
 def test_the_data_hyper_parameters_reach_training() -> None:
-    config, dataset = prepare(dataset="digits", train_limit=300, validation_fraction=0.3)
+    config, dataset = prepare_training(dataset="digits", train_limit=300, validation_fraction=0.3)
     assert (dataset.name, len(dataset.x_train), len(dataset.x_validation)) == ("digits", 300, 432)
     assert config.train_limit == 300
 
@@ -88,14 +88,14 @@ def test_the_optimiser_takes_the_steps_that_epochs_and_batch_size_say(
 ) -> None:
     config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
     train(config, digits, tmp_path, progress=False)
-    model = fit.compiled(config, len(digits.x_train))
+    model = fit.compile_model(config, len(digits.x_train))
     checkpoint.restore_checkpoint(tmp_path / checkpoint.CHECKPOINT, model)
     assert int(model.optimizer.iterations) == steps
 
 
 def test_schedule_rises_then_falls_to_zero(digits: Dataset) -> None:
     config = make_config(**BASE | {"epochs": 25, "learning_rate": 0.01})  # 100 steps
-    rate = fit.compiled(config, len(digits.x_train)).optimizer._learning_rate
+    rate = fit.compile_model(config, len(digits.x_train)).optimizer._learning_rate
     values = [float(rate(step)) for step in (0, 20, 60, 100)]
     assert values == pytest.approx([0.0004, 0.01, 0.005, 0], abs=1e-6)
 
@@ -177,11 +177,11 @@ def test_a_damaged_checkpoint_is_named(damage: str, digits: Dataset, tmp_path: P
 
 def test_bad_hyper_parameters_are_refused_before_data_are_looked_for() -> None:
     with pytest.raises(ConfigError, match="epochs"):
-        prepare(dataset="mnist", epochs=0)
+        prepare_training(dataset="mnist", epochs=0)
 
 
 def test_auto_becomes_the_data_set_that_was_found_with_its_defaults() -> None:
-    config, dataset = prepare(dataset="auto")
+    config, dataset = prepare_training(dataset="auto")
     assert (config.dataset, dataset.name) == ("digits", "digits")
     assert config.epochs == TrainConfig(dataset="digits").epochs
 
@@ -199,10 +199,10 @@ def test_epoch_images_are_a_new_order_each_epoch(digits: Dataset) -> None:
 
 def test_targets_are_what_keras_smooths_labels_to(digits: Dataset) -> None:
     labels = np.arange(10, dtype=np.uint8)
-    np.testing.assert_array_equal(fit.targets(labels), np.eye(10))
+    np.testing.assert_array_equal(fit.one_hot_targets(labels), np.eye(10))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 10).astype(np.float32)
     smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=0.2)(np.eye(10), probabilities)
-    ours = keras.losses.CategoricalCrossentropy()(fit.targets(labels, 0.2), probabilities)
+    ours = keras.losses.CategoricalCrossentropy()(fit.one_hot_targets(labels, 0.2), probabilities)
     assert float(ours) == pytest.approx(float(smoothed), rel=1e-6)
     _, targets = epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
     assert set(np.unique(targets)) == {np.float32(0.02), np.float32(1 - np.float32(0.2)) + np.float32(0.02)}
