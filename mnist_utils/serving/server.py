@@ -52,7 +52,7 @@ def run_server(model: Path, host: str, port: int, workers: int) -> None:
     """
     # uvicorn stops gracefully on SIGTERM, then raises it again: what was meant to end has ended well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = create_app(model) if workers == 1 else f"{__name__}:app_of_a_worker"
+    app = create_app(model) if workers == 1 else f"{__name__}:worker_app"
     if workers > 1:
         inference.load_model(model)  # complain here, once
     listener = _listen(host, port)
