@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from mnist_utils._support.arrays import Floats, Images, Indices, Labels
@@ -20,39 +21,7 @@ from mnist_utils.data.datasets import Dataset
 from mnist_utils.data.exploration import DIGITS, dataset_parts
 
 
-def embed_2d(images: NDArray[Any], method: Literal["pca", "tsne"], seed: int = 0) -> NDArray[np.float64]:
-    """Place images in the plane so that similar ones lie close together.
-
-    Parameters
-    ----------
-    images : array, shape (n, height, width)
-    method : {"pca", "tsne"}
-        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together, and says
-        nothing about large distances.
-    seed : int
-
-    Returns
-    -------
-    float array, shape (n, 2)
-
-    References
-    ----------
-    van der Maaten and Hinton (2008), Visualizing data using t-SNE. JMLR 9.
-    """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    if method == "pca":
-        return _principal(images, 2, seed)
-    if method == "tsne":
-        perplexity = min(30, (len(images) - 1) / 3)
-        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        with threadpool_limits(1):  # its threads wait for each other busily: on shared cores several take ten times as long
-            return np.asarray(tsne.fit_transform(_principal(images, 50, seed)), np.float64)
-    raise ValueError(f"method: given {method!r}; allowed: pca, tsne")
-
-
-def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10, seed: int = 0) -> NDArray[np.float64]:
+def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10) -> NDArray[np.float64]:
     """Return for each image the share of its `k` nearest neighbours that bear its label.
 
     Near in the space of the first 50 principal components, where most of what pixels tell is kept.
@@ -66,17 +35,8 @@ def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10
     -------
     float array, shape (n,), 0 to 1
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    nearest = NearestNeighbors(n_neighbors=k).fit(_principal(images, 50, seed)).kneighbors(return_distance=False)
+    nearest = NearestNeighbors(n_neighbors=k).fit(_principal_components(images, 50)).kneighbors(return_distance=False)
     return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
-
-
-def _principal(images: NDArray[Any], components: int, seed: int) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-
-    flat = images.reshape(len(images), -1) / 255
-    return np.asarray(PCA(min(components, *flat.shape), random_state=seed).fit_transform(flat), np.float64)
 
 
 _CHUNK = 500  # queries compared with all references at once: 100 MB for MNIST
@@ -192,25 +152,37 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
 
 
 @_one_thread
-def components_for_variance(images: Images, share: float) -> int:
-    """Count the principal components that together hold at least `share` (0 to 1) of the pixels' variance."""
-    ratios = PCA(svd_solver="covariance_eigh").fit(_pixels(images)).explained_variance_ratio_
-    return int(np.searchsorted(np.cumsum(ratios), share)) + 1
+def explained_variance(images: Images) -> Floats:
+    """Return which share of the pixels' variance, 0 to 1, the first, the first two, the first three ... components hold."""
+    return np.cumsum(PCA(svd_solver="covariance_eigh").fit(_pixels(images)).explained_variance_ratio_)
 
 
 @_one_thread
-def pca_map(images: Images) -> tuple[Floats, float]:
-    """Project images on the two directions in which they vary most.
+def embed_2d(images: Images, method: Literal["pca", "tsne"], *, seed: int = 0) -> Floats:
+    """Place images in the plane so that similar ones lie close together.
+
+    Parameters
+    ----------
+    images : uint8 array, shape (n, 28, 28)
+    method : {"pca", "tsne"}
+        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together, and says
+        nothing about large distances.
+    seed : int
 
     Returns
     -------
-    points : float array, shape (n, 2)
-    explained : float
-        Share of the pixels' variance, 0 to 1, that the two directions hold.
+    float array, shape (n, 2)
+
+    References
+    ----------
+    van der Maaten and Hinton (2008), Visualizing data using t-SNE. JMLR 9.
     """
-    projection = PCA(2, svd_solver="covariance_eigh")
-    points = projection.fit_transform(_pixels(images))
-    return points, float(projection.explained_variance_ratio_.sum())
+    if method == "pca":
+        return _principal_components(images, 2)
+    if method != "tsne":
+        raise ValueError(f"method: given {method!r}; allowed: pca, tsne")
+    perplexity = min(30, (len(images) - 1) / 3)
+    return TSNE(perplexity=perplexity, max_iter=500, random_state=seed).fit_transform(_principal_components(images, 50))
 
 
 def nearest_label_agreement(points: Floats, labels: Labels) -> float:
@@ -219,21 +191,9 @@ def nearest_label_agreement(points: Floats, labels: Labels) -> float:
     return float((labels[neighbour[:, 1]] == labels).mean())
 
 
-@_one_thread
-def tsne_map(images: Images, *, seed: int = 0) -> Floats:
-    """Lay images out in the plane so that near neighbours stay near; other distances mean nothing.
-
-    Returns
-    -------
-    float array, shape (n, 2)
-
-    References
-    ----------
-    van der Maaten, Hinton (2008): Visualizing data using t-SNE. Journal of Machine Learning Research 9.
-    """
+def _principal_components(images: Images, components: int) -> Floats:
     pixels = _pixels(images)
-    reduced = PCA(min(50, len(pixels) - 1), svd_solver="covariance_eigh").fit_transform(pixels)
-    return TSNE(perplexity=min(30, (len(pixels) - 1) / 3), max_iter=500, random_state=seed).fit_transform(reduced)
+    return PCA(min(components, len(pixels) - 1), svd_solver="covariance_eigh").fit_transform(pixels)
 
 
 def _pixels(images: Images) -> Floats:

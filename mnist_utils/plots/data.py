@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -16,34 +15,6 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_utils.plots.style import DIGIT_COLORS, PART_COLORS, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
-
-
-def image_map(points: ArrayLike, labels: ArrayLike, wrong: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw images as their digits in the plane, with a ring around each that was answered wrong.
-
-    Parameters
-    ----------
-    points : float array, shape (n, 2)
-    labels : integer array, shape (n,)
-    wrong : bool array, shape (n,)
-    """
-    ax = ax or plt.subplots(figsize=(8.5, 7.5), layout="constrained")[1]
-    points, labels, wrong = np.asarray(points), np.asarray(labels), np.asarray(wrong)
-    for digit, colour in enumerate(sns.color_palette("colorblind", 10)):
-        of_digit = points[labels == digit]  # the digit itself is the mark: colours only help
-        ax.scatter(of_digit[:, 0], of_digit[:, 1], marker=f"${digit}$", color=colour, s=36, linewidths=0.3, alpha=0.8)
-    ax.scatter(
-        points[wrong, 0],
-        points[wrong, 1],
-        s=110,
-        facecolors="none",
-        edgecolors="black",
-        linewidths=1.5,
-        label="answered wrong",
-    )
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.legend(loc="upper right")
-    return ax
 
 
 def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -143,18 +114,32 @@ def nearest_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "",
     return ax
 
 
-def digit_map(points: NDArray[Any], labels: NDArray[Any], *, title: str = "", ax: Axes | None = None) -> Axes:
+def digit_map(
+    points: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    incorrect: NDArray[np.bool_] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw images as points in the plane, each as its digit; the large digit stands at the median of its kind.
 
     Parameters
     ----------
     points : float array, shape (n, 2)
     labels : integer array, shape (n,), values 0 to 9
+    incorrect : bool array, shape (n,), optional
+        Which to draw a ring around: those that a model predicts incorrectly.
     """
     ax = ax or plt.subplots(figsize=(8, 7), layout="constrained")[1]
     for digit in np.unique(labels):
         own = points[labels == digit]
         ax.scatter(own[:, 0], own[:, 1], s=22, marker=f"${digit}$", color=DIGIT_COLORS[digit], linewidths=0.3)
+    if incorrect is not None:
+        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.5}
+        x, y = points[incorrect].T
+        ax.scatter(x, y, s=110, label="predicted incorrectly", **ring)
+        ax.legend(loc="upper right")
     digits = np.unique(labels)
     middles = np.array([np.median(points[labels == digit], axis=0) for digit in digits])
     for digit, (x, y) in zip(digits, _apart(middles, 0.05 * np.ptp(points, axis=0)), strict=True):

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.spatial.distance import cdist
 
 from mnist_utils._support.arrays import Images
-from mnist_utils.data import exploration, neighbors
+from mnist_utils.data import exploration
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.sources import SOURCES
 
@@ -132,102 +130,3 @@ def test_spread_out_runs_from_the_lowest_to_the_highest() -> None:
     rows = exploration.evenly_spaced_examples(values, labels, 3)
     assert values[rows[1]].tolist() == [1, 5, 9] or values[rows[1]].tolist() == [1, 3, 9]
     assert [len(row) for row in rows] == [1, 3] + [0] * 8
-
-
-# --- duplicates -------------------------------------------------------------------------------------------
-
-
-def test_exact_duplicates_are_counted_by_part_and_label() -> None:
-    a, b, c = (bar(width) for width in (2, 3, 4))
-    data = Dataset(
-        "mnist",
-        np.stack([a, a, a, b]),
-        np.array([1, 1, 7, 2], np.uint8),
-        np.stack([c, c]),
-        np.array([3, 3], np.uint8),
-        np.stack([a, c]),
-        np.array([1, 4], np.uint8),
-        "",
-        "",
-    )
-    found = neighbors.exact_duplicates(data)
-    expected = pd.DataFrame(
-        [
-            ("training", "training", 3, 2),
-            ("training", "validation", 0, 0),
-            ("training", "test", 3, 1),
-            ("validation", "validation", 1, 0),
-            ("validation", "test", 2, 2),
-            ("test", "test", 0, 0),
-        ],
-        columns=found.columns,
-    )
-    pd.testing.assert_frame_equal(found, expected)
-
-
-def test_nearest_is_what_comparing_everything_finds(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbors, "_CHUNK", 100)  # several, and the last one not full
-    queries, references = digits.x_test, digits.x_train
-    distance, index = neighbors.nearest_neighbors(queries, references)
-    all_of_them = cdist(queries.reshape(-1, 784) / 255, references.reshape(-1, 784) / 255)
-    np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
-    np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
-
-
-def test_nearest_does_not_depend_on_the_projection_being_good() -> None:
-    """In noise, all directions vary alike: a hundred of them say little, and nearly all references must be compared."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (400, 28, 28), dtype=np.uint8)
-    distance, index = neighbors.nearest_neighbors(images[:50], images, exclude=np.arange(50))
-    all_of_them = cdist(images[:50].reshape(50, -1) / 255, images.reshape(400, -1) / 255)
-    np.fill_diagonal(all_of_them, np.inf)
-    np.testing.assert_array_equal(index, all_of_them.argmin(axis=1))
-    np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
-
-
-def test_an_image_is_not_its_own_neighbour_but_its_copy_is(digits: Dataset) -> None:
-    references = digits.x_train[:200].copy()
-    references[150] = references[3]
-    distance, index = neighbors.nearest_neighbors(references[[3, 3]], references, exclude=np.array([3, -1]))
-    assert distance.tolist() == [0, 0]
-    assert index.tolist() == [150, 3]
-
-
-# --- odd images, and a map --------------------------------------------------------------------------------
-
-
-def test_an_image_under_a_wrong_label_is_the_most_atypical_of_it(digits: Dataset) -> None:
-    labels = digits.y_train.copy()
-    wrong = int(np.flatnonzero(labels == 0)[0])
-    labels[wrong] = 1
-    found = neighbors.most_atypical(digits.x_train, labels, 3)
-    assert wrong in found[1]
-    assert [len(rows) for rows in found] == [3] * 10
-    assert all((labels[rows] == digit).all() for digit, rows in enumerate(found))
-
-
-def test_components_for_half_and_all_of_the_variance() -> None:
-    images = np.zeros((400, 28, 28), np.uint8)
-    rng = np.random.default_rng(0)
-    for place in range(4):  # four directions with the same variance, each a quarter of the whole
-        images[:, place, 0] = rng.permuted(np.tile([0, 200], 200))
-    assert neighbors.components_for_variance(images, 0.2) == 1
-    assert neighbors.components_for_variance(images, 0.99) == 4
-
-
-def test_the_maps_keep_digits_together(digits: Dataset) -> None:
-    index = exploration.sample_per_class(digits.y_train, 20)
-    images, labels = digits.x_train[index], digits.y_train[index]
-    points, explained = neighbors.pca_map(images)
-    centred = images.reshape(200, -1) / 255 - (images.reshape(200, -1) / 255).mean(axis=0)
-    singular = np.linalg.svd(centred, compute_uv=False)
-    assert explained == pytest.approx((singular[:2] ** 2).sum() / (singular**2).sum(), rel=1e-4)
-    assert points.std(axis=0, ddof=0) == pytest.approx(singular[:2] / np.sqrt(200), rel=1e-4)
-    tsne = neighbors.tsne_map(images, seed=0)
-    assert tsne.shape == (200, 2)
-    assert neighbors.nearest_label_agreement(tsne, labels) > 0.85 > neighbors.nearest_label_agreement(points, labels)
-
-
-def test_agreement_counts_the_nearest_other_point() -> None:
-    points = np.array([[0.0, 0], [1, 0], [10, 0], [12, 0]])
-    assert neighbors.nearest_label_agreement(points, np.array([1, 1, 2, 3], np.uint8)) == 0.5

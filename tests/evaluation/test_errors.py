@@ -11,7 +11,6 @@ from scipy.special import softmax
 from scipy.stats import binom
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from mnist_utils.data import neighbors
 from mnist_utils.evaluation.errors import (
     confused_pairs,
     per_class_table,
@@ -150,36 +149,6 @@ def test_a_network_that_is_never_good_enough_answers_nothing() -> None:
 
 
 # --- neighbours ---
-
-
-def two_clouds() -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 40)
-    images = np.zeros((80, 28, 28))
-    images[labels == 1, 10:20] = 200
-    return images + random.uniform(0, 20, images.shape), labels
-
-
-@pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_similar_images_lie_together_on_the_map(method: str) -> None:
-    images, labels = two_clouds()
-    points = neighbors.embed_2d(images, method)  # type: ignore[arg-type]
-    centres = np.array([points[labels == digit].mean(axis=0) for digit in (0, 1)])
-    nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1)
-    assert (nearest == labels).all()
-
-
-def test_an_unknown_map_is_refused() -> None:
-    with pytest.raises(ValueError, match="given 'umap'; allowed: pca, tsne"):
-        neighbors.embed_2d(two_clouds()[0], "umap")  # type: ignore[arg-type]
-
-
-def test_an_image_among_strangers_has_no_neighbour_of_its_label() -> None:
-    images, labels = two_clouds()
-    labels[0] = 1
-    same = neighbors.same_label_neighbors(images, labels, k=10)
-    assert same[0] == 0
-    assert (same[labels == 1][1:] == 1).all()
 
 
 def test_needs_no_tensorflow() -> None:

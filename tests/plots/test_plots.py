@@ -171,10 +171,10 @@ def test_each_image_has_its_caption_and_no_axes_are_left_over() -> None:
     plots.image_grid(images[:0], [], title="none").canvas.draw()
 
 
-def test_the_map_rings_what_was_answered_wrong() -> None:
+def test_the_map_rings_what_was_predicted_incorrectly() -> None:
     points = np.arange(20.0).reshape(10, 2)
     wrong = np.arange(10) % 4 == 1
-    ax = plots.image_map(points, np.arange(10), wrong)
+    ax = plots.digit_map(points, np.arange(10), incorrect=wrong)
     collections: list[Any] = list(ax.collections)
     *digits, rings = collections
     np.testing.assert_array_equal(np.concatenate([mark.get_offsets() for mark in digits]), points)
