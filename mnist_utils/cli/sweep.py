@@ -32,7 +32,7 @@ def sweep_command(
         Path | None, typer.Option("--parameters-file", "-f", help="YAML file of them, name: values; -p wins over it")
     ] = None,
     random: Annotated[
-        int | None, typer.Option(help="draw so many settings, each trained from every seed", show_default="all of them")
+        int | None, typer.Option(help="sample so many settings, each trained from every seed", show_default="all of them")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes on this machine, which share its cores", show_default="1")
@@ -41,23 +41,23 @@ def sweep_command(
         str | None,
         typer.Option(help="a Dask scheduler's address in place of --workers: tls://host:8786", show_default=False),
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="how often a point that fails is tried again")] = 1,
+    retries: Annotated[int, typer.Option(min=0, help="how often a trial that fails is tried again")] = 1,
     name: Annotated[str | None, typer.Option(help="name of the sweep's folder", show_default="after its parameters")] = None,
     results: ResultsOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
 ) -> None:
-    """Train a network for each combination of values, on this machine or a cluster, and compare them in a report.
+    """Train a model for each combination of values, on this machine or a cluster, and compare them in a report.
 
-    Each point is a run with the training notebook in it. The same command goes on with what is left, whatever stopped it.
+    Each trial is a run. The same command resumes whatever was stopped, a trial at its last epoch.
     """
     from rich.console import Console
 
     from mnist_utils.experiments import grid, runner, store
     from mnist_utils.pipeline import parameters
+    from mnist_utils.runs.find import results_dir
     from mnist_utils.runs.record import run_lock
-    from mnist_utils.runs.run import results_dir
 
     given = parameters.read_parameters_file(parameters_file, as_text=True) if parameters_file else {}
     varied: dict[str, str] = {}
@@ -70,20 +70,20 @@ def sweep_command(
         raise ConfigError(f"workers: given {workers} beside a scheduler, which has its own; allowed: one of the two options")
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
-    points, note = grid.make_trials(given, random=random, data_dir=data_dir)
-    folder = store.new_sweep_folder(name or grid.sweep_name(points), results_dir(results))
+    trials, note = grid.make_trials(given, random=random, data_dir=data_dir)
+    folder = store.new_sweep_folder(name or grid.sweep_name(trials), results_dir(results))
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     if note:
         console.print(f"note: {note}", style="yellow")
 
     def so_far() -> str:
-        return f"{len(points) - len(store.pending_trials(folder, points))} of {len(points)} points are done"
+        return f"{len(trials) - len(store.pending_trials(folder, trials))} of {len(trials)} trials are done"
 
     try:
         with run_lock(folder, folder.name, kind="sweep", option="name"):
-            store.write_definition(folder, given, random, points)
-            left = len(store.pending_trials(folder, points))
-            console.print(f"{len(points)} point{'s' * (len(points) > 1)}, {left} of them to be done, into {folder}")
+            store.write_definition(folder, given, random, trials)
+            left = len(store.pending_trials(folder, trials))
+            console.print(f"{len(trials)} trial{'s' * (len(trials) > 1)}, {left} of them to be done, into {folder}")
             if left:
                 with console.status("starting the workers"):
                     stack = contextlib.ExitStack()
@@ -94,29 +94,29 @@ def sweep_command(
                     if scheduler and not runner.has_workers(client):
                         console.print(f"waiting for workers; start some: dask worker {scheduler} --nthreads 1")
                     where = None if scheduler else data_dir and data_dir.absolute()
-                    runner.run_trials(client, points, folder, retries=retries, data_dir=where, progress=not quiet)
-            found = store.read_trials(folder, points)
-            table = store.write_table(folder, points, found)
-            page = _sweep_report(folder, points, found)
+                    runner.run_trials(client, trials, folder, retries=retries, data_dir=where, progress=not quiet)
+            found = store.read_trials(folder, trials)
+            table = store.write_table(folder, trials, found)
+            page = _sweep_report(folder, trials, found)
     except KeyboardInterrupt:
-        fail(f"stopped: {so_far()}. To go on, give the same command.", 130)
+        fail(f"stopped: {so_far()}. To resume, give the same command.", 130)
     except store.SweepError as error:
-        fail(f"{error}. {so_far()}; to go on, give the same command.", 1)
+        fail(f"{error}. {so_far()}; to resume, give the same command.", 1)
     if as_json:
         print(table.reset_index().to_json(orient="records"))
     else:
-        _print_sweep(folder, points, found, page)
+        _print_sweep(folder, trials, found, page)
     if (table["state"] != "done").any():
         raise typer.Exit(1)
 
 
-def _sweep_report(folder: Path, points: list[Trial], found: dict[str, Run]) -> Path:
+def _sweep_report(folder: Path, trials: list[Trial], found: dict[str, Run]) -> Path:
     from mnist_utils.experiments import report
 
-    return report.write_sweep_report(folder, points, found)
+    return report.write_sweep_report(folder, trials, found)
 
 
-def _print_sweep(folder: Path, points: list[Trial], found: dict[str, Run], page: Path) -> None:
+def _print_sweep(folder: Path, trials: list[Trial], found: dict[str, Run], page: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -133,12 +133,12 @@ def _print_sweep(folder: Path, points: list[Trial], found: dict[str, Run], page:
     )
 
     if done := store.trained_runs(found):
-        trials = trials_table(done)
-        settings, chosen = settings_table(trials), best_setting(done, trials)
+        rows = trials_table(done)
+        settings, best = settings_table(rows), best_setting(done, rows)
         table = Table(box=SIMPLE_HEAD)
         words = formatted_settings(settings)
         for column in words.columns:
-            numbers = column not in trial_parameters(trials)
+            numbers = column not in trial_parameters(rows)
             table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
         for row in words.head(_MOST_SETTINGS).itertuples(index=False):
             table.add_row(*(str(value) for value in row))
@@ -148,12 +148,12 @@ def _print_sweep(folder: Path, points: list[Trial], found: dict[str, Run], page:
         ranked = ranked_count(settings)
         luck = "by validation" + (f"; first of {ranked}, so flattered by luck" if ranked > 1 else "")
         luck += f"; {len(settings) - ranked} with fewer seeds not ranked" if ranked < len(settings) else ""
-        print(f"{'chosen':19}  {describe_setting(chosen.setting)} ({luck})")
-        seeds = f"{len(chosen.runs)} seed{'s' if len(chosen.runs) > 1 else ''}"
-        print(f"{'its test accuracy':19}  {format_interval(chosen.test)}, {seeds} of {trials['data'].iloc[0]}")
-    for point in points:
-        if (run := found.get(point.key)) and not store.is_trained(run):
-            print(f"{'failed':19}  {point.key}: {run.incomplete}")
+        print(f"{'best setting':19}  {describe_setting(best.setting)} ({luck})")
+        seeds = f"{len(best.runs)} seed{'s' if len(best.runs) > 1 else ''}"
+        print(f"{'its test accuracy':19}  {format_interval(best.test)}, {seeds} of {rows['data'].iloc[0]}")
+    for trial in trials:
+        if (run := found.get(trial.key)) and not store.is_trained(run):
+            print(f"{'failed':19}  {trial.key}: {run.incomplete}")
     print(f"{'table':19}  {folder / 'table.csv'}")
     print(f"{'report':19}  {page}")
 

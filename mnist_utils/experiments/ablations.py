@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +17,7 @@ from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.statistics import PairedEffect
 from mnist_utils.training import fit
+from mnist_utils.training.backend import no_retracing_warnings
 from mnist_utils.training.config import TrainConfig, make_config
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
@@ -93,7 +92,7 @@ def train_variants(
     ]
     data = [change[name](dataset, config.seed) if change and name in change else dataset for name, config in plan]
     rows = []
-    with progress_display(len(plan), enabled=progress) as show, _no_retracing_warnings():
+    with progress_display(len(plan), enabled=progress) as show, no_retracing_warnings():
         show(0, f"{plan[0][0]}, seed {plan[0][1].seed}" if plan else "")
         for i, found in enumerate(each(_train_once, [config for _, config in plan], data), start=1):
             (name, config), coming = plan[i - 1], plan[i : i + 1]
@@ -101,18 +100,6 @@ def train_variants(
             line = f"{name}, seed {config.seed}: {found['accuracy']:.2%} right, {found['seconds']:.2f} s an epoch"
             show(i, "".join(f"{after}, seed {next_config.seed}" for after, next_config in coming), line=line)
     return pd.DataFrame(rows)
-
-
-@contextmanager
-def _no_retracing_warnings() -> Iterator[None]:
-    """Keep TensorFlow from warning that it compiles often: every trial is another network, so it must."""
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _train_once(config: TrainConfig, dataset: Dataset) -> dict[str, float]:

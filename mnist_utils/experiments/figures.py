@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from mnist_utils.evaluation.statistics import accuracy_interval
 from mnist_utils.experiments import results
 
 DATA, QUIET = "#0072B2", "#777777"
@@ -51,7 +52,7 @@ def sweep_figures(trials: pd.DataFrame, *, new_figure: Callable[[], Figure] = Fi
     few = [name for name in names if trials[name].nunique(dropna=False) <= FEW]
     if len(few) == 2:
         down, across = sorted(few, key=lambda name: trials[name].nunique())
-        ax = _axes(new_figure(), 5.0 + 0.5 * len(found[across]), 2.0 + 0.6 * len(found[down]))
+        ax = _axes(new_figure(), 5.0 + 0.5 * trials[across].nunique(), 2.0 + 0.6 * trials[down].nunique())
         heat_map(trials, down, across, title=f"Validation accuracy, per cent ({over})", ax=ax)
         drawn.append((ax.figure, f"Validation accuracy for each pair of {down} and {across}", False))
     if len(names) > 2:
@@ -76,7 +77,7 @@ def parameter_effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: 
     Parameters
     ----------
     found : mapping
-        From a parameter's name to its `parameter_means`.
+        From a parameter's name to its `results.parameter_means`.
     """
     figure = figure or plt.figure()
     across = min(4, len(found))
@@ -84,45 +85,31 @@ def parameter_effects(found: Mapping[str, pd.DataFrame], *, title: str, figure: 
     figure.set_size_inches(max(8.0, 3.2 * across), 0.9 + 3.1 * down)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
-    for ax, table in zip(axes, found.values(), strict=False):
-        parameter_effect(table, ax=ax)
-        ax.set(title="", ylabel="")
+    for ax, (name, means) in zip(axes, found.items(), strict=False):
+        parameter_effect(means, name, ax=ax)
     for ax in axes[len(found) :]:
         ax.set_visible(False)
-    for ax in axes[::across]:
-        ax.set_ylabel("validation accuracy")
     figure.suptitle(title)
     return figure
 
 
-def parameter_effect(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw what `parameter_means` found: a mean for each value of the parameter, with its interval over seeds."""
+def parameter_effect(means: pd.DataFrame, name: str, *, ax: Axes | None = None) -> Axes:
+    """Draw a mean for each value of a parameter, with its 95 % interval over seeds (`results.parameter_means`)."""
     ax = ax or plt.subplots(layout="constrained")[1]
-    numbers = pd.api.types.is_numeric_dtype(table.index) and not table.index.hasnans
-    if numbers and len(table) > FEW:
-        places = table.index.to_numpy(float)
-        _log_scale_if_wide(ax, places)
-    else:
-        places = np.arange(len(table), dtype=float)
-        words = [results.format_value(str(table.index.name), value) for value in table.index]
-        ax.set_xticks(places, words, rotation=0 if len(table) < 6 else 45)
-        ax.set_xlim(-0.5, len(table) - 0.5)
-    ax.errorbar(places, table["mean"], yerr=_ends(table), fmt="o", color=DATA, ecolor=QUIET, capsize=4, markersize=6)
+    values = means[name]
+    on_scale = pd.api.types.is_numeric_dtype(values) and not values.hasnans and values.nunique() > FEW
+    log = on_scale and values.min() > 0 and values.max() / values.min() >= _WIDE
+    sns.pointplot(
+        means if on_scale else means.assign(**{name: _labels(values, name)}), x=name, y="validation", ax=ax, color=DATA,
+        linestyle="none", errorbar=lambda seeds: accuracy_interval(seeds.to_numpy())[1:], capsize=0.1,
+        native_scale=on_scale, log_scale=(10, False) if log else None, err_kws={"color": QUIET, "linewidth": 1.5},
+    )  # fmt: skip
+    ax.tick_params(axis="x", rotation=0 if on_scale or values.nunique() < 6 else 45)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(axis="y", alpha=0.3)
     sns.despine(ax=ax)
-    ax.set(xlabel=str(table.index.name).replace("_", " "), ylabel="validation accuracy", title=title)
+    ax.set(xlabel=name.replace("_", " "), ylabel="validation accuracy")
     return ax
-
-
-def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """Return how far the interval reaches below and above the mean, shape (2, n); the two differ where 1 cuts it off."""
-    return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
-
-
-def _log_scale_if_wide(ax: Axes, values: np.ndarray[Any, Any]) -> None:
-    if values.min() > 0 and values.max() / values.min() >= _WIDE:
-        ax.set_xscale("log")
 
 
 def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -203,6 +190,11 @@ def _draw_axis(ax: Axes, at: int, values: pd.Series[Any], name: str) -> np.ndarr
     return places
 
 
+def _ends(table: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Return how far the interval reaches below and above the mean, shape (2, n); the two differ where 1 cuts it off."""
+    return np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]], dtype=float))
+
+
 def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw each setting's mean validation accuracy against its seconds of training; name those that no other beats in both.
 
@@ -226,7 +218,8 @@ def accuracy_against_time(table: pd.DataFrame, names: list[str], *, title: str =
         ax.annotate(
             text, (row["seconds"], row["mean"]), xytext=(6, -12 if i % 2 else 6), textcoords="offset points", fontsize=9
         )
-    _log_scale_if_wide(ax, table["seconds"].to_numpy())
+    if table["seconds"].max() / table["seconds"].min() >= _WIDE:
+        ax.set_xscale("log")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.grid(alpha=0.3)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)

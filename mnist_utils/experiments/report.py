@@ -13,18 +13,18 @@ from matplotlib.figure import Figure
 from mnist_utils._support import files
 from mnist_utils.experiments import figures, results, store
 from mnist_utils.experiments.grid import Trial, describe_trial, varied_parameters
-from mnist_utils.pipeline import parameters, report
-from mnist_utils.runs.run import NOTEBOOKS, Run
+from mnist_utils.pipeline import report
+from mnist_utils.runs.run import Run
 
 
-def write_sweep_report(folder: Path, points: list[Trial], found: Mapping[str, Run]) -> Path:
+def write_sweep_report(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> Path:
     """Write ``report.html`` into a sweep's folder.
 
     Parameters
     ----------
     folder : Path
         The sweep's.
-    points : list of Point
+    trials : list of Trial
     found : mapping
         From `experiments.store.read_trials`.
 
@@ -38,19 +38,20 @@ def write_sweep_report(folder: Path, points: list[Trial], found: Mapping[str, Ru
     OSError
         If it cannot be written.
     """
-    done, names = store.trained_runs(found), varied_parameters(points)
+    done, names = store.trained_runs(found), varied_parameters(trials)
     content = (
         report.template_environment()
         .get_template("sweep.html")
         .render(
             name=folder.name,
-            points=len(points),
+            trials=len(trials),
             done=len(done),
             failed=[
-                _failed_trial(folder, point, found[point.key], names)
-                for point in points
-                if point.key in found and not store.is_trained(found[point.key])
+                {"key": trial.key, "what": describe_trial(trial, names), "why": found[trial.key].incomplete}
+                for trial in trials
+                if trial.key in found and not store.is_trained(found[trial.key])
             ],
+            trials_folder=store.trials_folder(folder).name,
             compared=_comparison(done) if done else None,
             comparison=results,
         )
@@ -69,21 +70,11 @@ def _comparison(done: list[Run]) -> dict[str, Any]:
         "settings": results.formatted_settings(settings).to_dict("records"),
         "seconds": trials["seconds"].sum(),
         "data": trials["data"].iloc[0],
-        "n": done[0].metrics["validation"]["n"],
+        "n": done[0].trained().validation.n,
         "commits": sorted(set(trials["commit"]) - {""}),
-        "cpus": sorted({run.config.get("cpu", {}).get("name", "?") for run in done}),
-        "note": "; ".join(sorted({run.config["dataset"]["note"] for run in done} - {""})),
+        "cpus": sorted({run.facts.get("cpu", {}).get("name", "?") for run in done}),
+        "note": "; ".join(sorted({run.dataset_note for run in done} - {""})),
         "figures": [(_png(figure), alt, wide) for figure, alt, wide in figures.sweep_figures(trials)],
-    }
-
-
-def _failed_trial(folder: Path, point: Trial, run: Run, names: list[str]) -> dict[str, str]:
-    notebook = f"{store.TRIALS}/{point.key}/{NOTEBOOKS}/{parameters.TRAINING_NOTEBOOK}.ipynb"
-    return {
-        "key": point.key,
-        "what": describe_trial(point, names),
-        "why": run.incomplete,
-        "notebook": notebook if (folder / notebook).is_file() else "",
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from mnist_utils.evaluation.statistics import ACCURACY_TOLERANCE, holm_correction, mean_interval
+from mnist_utils.evaluation.statistics import ACCURACY_TOLERANCE, accuracy_interval, holm_correction
 from mnist_utils.runs.run import Run, RunError
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -19,7 +19,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class BestSetting:
-    """The setting with the best mean validation accuracy, and what its networks did on the test images.
+    """The setting with the best mean validation accuracy, and what its models did on the test images.
 
     Attributes
     ----------
@@ -75,21 +75,21 @@ def trials_table(found: Sequence[Run]) -> pd.DataFrame:
     whole = [run for run in found if run.metrics]
     if not whole:
         raise RunError("no run was trained to the end, so there is nothing to compare")
-    data = sorted({run.config["dataset"]["name"] for run in whole})
+    data = sorted({run.dataset_name for run in whole})
     if len(data) > 1:
         raise RunError(
             f"the runs are of {', '.join(data)}: accuracies on different images do not compare; choose by data set"
         )
-    names = varied_fields([run.config["config"] for run in whole])
+    names = varied_fields([run.facts["config"] for run in whole])
     rows = []
     for run in whole:
-        numbers = run.metrics["validation"]
-        low, high = numbers["accuracy_interval"]
+        metrics = run.trained()
+        low, high = metrics.validation.accuracy_interval
         rows.append(
             {"run": run.name}
-            | {name: run.config["config"].get(name) for name in (*names, SEED)}
-            | {"validation": numbers["accuracy"], "low": low, "high": high}
-            | {"seconds": run.metrics["seconds"]["training"], "data": data[0], "commit": run.config.get("git_commit") or ""}
+            | {name: run.facts["config"].get(name) for name in (*names, SEED)}
+            | {"validation": metrics.validation.accuracy, "low": low, "high": high}
+            | {"seconds": metrics.seconds["training"], "data": data[0], "commit": run.facts.get("git_commit") or ""}
         )
     return pd.DataFrame(rows).set_index("run")
 
@@ -126,7 +126,7 @@ def settings_table(trials: pd.DataFrame) -> pd.DataFrame:
     found: list[tuple[pd.Series[float], dict[str, Any]]] = []
     for values, rows in groups:
         by_seed = rows.groupby(SEED)["validation"].mean()
-        mean, low, high = mean_interval(by_seed.to_numpy())
+        mean, low, high = accuracy_interval(by_seed.to_numpy())
         found.append((by_seed, dict(zip(names, values, strict=True)) | {
             "seeds": len(by_seed), "mean": mean, "low": low, "high": high, "seconds": rows["seconds"].mean(),
         }))  # fmt: skip
@@ -151,29 +151,23 @@ def _p_value(best: pd.Series[float], other: pd.Series[float]) -> float:
 
 
 def parameter_means(trials: pd.DataFrame, parameter: str) -> pd.DataFrame:
-    """Say how the validation accuracy goes with one parameter, over all settings of the others.
+    """Average the validation accuracy over the settings that share a parameter's value, seed by seed.
 
-    For each seed the settings that share the parameter's value are averaged; the interval is over these means, so it speaks
-    of other seeds. Where there are settings of the others, and seeds, that were trained with every value of the parameter,
-    only those count: else a grid's missing point would look like an effect. In a random draw there may be none; then all
-    count, and the luck of the draw adds to the interval.
+    Where there are settings of the other parameters, and seeds, that were trained with every value of this one, only those
+    count: else a grid's missing trial would look like an effect. In a random sample there may be none; then all count, and
+    the luck of the sample adds to the spread.
 
     Returns
     -------
     DataFrame
-        Index: the parameter's values in order; columns: mean, low, high (NaN for one seed), seeds, runs.
+        A row for each value, in order, and seed; columns: the parameter, seed, validation.
     """
-    others = (
-        trials[[name for name in (*trial_parameters(trials), SEED) if name != parameter]].astype(str).agg("|".join, axis=1)
-    )
+    names = [name for name in (*trial_parameters(trials), SEED) if name != parameter]
+    others = trials[names].astype(str).agg("|".join, axis=1)
     met = trials[parameter].groupby(others).transform(lambda values: values.nunique(dropna=False))
     fair = trials[met == trials[parameter].nunique(dropna=False)]
-    rows = {}
-    for value, group in (trials if fair.empty else fair).groupby(parameter, dropna=False):
-        by_seed = group.groupby(SEED)["validation"].mean().to_numpy()
-        mean, low, high = mean_interval(by_seed)
-        rows[value] = {"mean": mean, "low": low, "high": high, "seeds": len(by_seed), "runs": len(group)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(parameter)
+    groups = (trials if fair.empty else fair).groupby([parameter, SEED], dropna=False)
+    return groups["validation"].mean().reset_index()
 
 
 def best_setting(found: Sequence[Run], trials: pd.DataFrame) -> BestSetting:
@@ -192,10 +186,10 @@ def best_setting(found: Sequence[Run], trials: pd.DataFrame) -> BestSetting:
         same = same[same[name].isna() if pd.isna(value) else same[name] == value]
     by_name = {run.name: run for run in found}
     same = same[~same.index.duplicated()]
-    tests = same.assign(test=[by_name[name].metrics["test"]["accuracy"] for name in same.index])
+    tests = same.assign(test=[by_name[name].trained().test.accuracy for name in same.index])
     of_seeds = tests.groupby(SEED)["test"].mean().to_numpy()  # as validation: a seed that was trained twice counts once
     one_each = tuple(same.index[~same[SEED].duplicated()])
-    return BestSetting(setting, one_each, (best["mean"], best["low"], best["high"]), mean_interval(of_seeds))
+    return BestSetting(setting, one_each, (best["mean"], best["low"], best["high"]), accuracy_interval(of_seeds))
 
 
 def describe_setting(setting: Mapping[str, Any]) -> str:

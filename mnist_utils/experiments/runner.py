@@ -1,4 +1,4 @@
-"""The points of a sweep, computed by Dask's workers: processes of this machine, or a cluster's."""
+"""The trials of a sweep, trained by Dask's workers: processes of this machine, or a cluster's."""
 
 from __future__ import annotations
 
@@ -9,93 +9,158 @@ import os
 import queue
 import signal
 import socket
-import sys
 import tempfile
 import threading
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from mnist_utils import MnistError
 from mnist_utils._support.progress import progress_display
-from mnist_utils.data.datasets import load_dataset
+from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.experiments import store
 from mnist_utils.experiments.grid import Trial, describe_trial, varied_parameters
-from mnist_utils.experiments.store import SweepError, pack
-from mnist_utils.pipeline import execute, warm_kernel
-from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK, resolve_parameters, select_notebooks
-from mnist_utils.runs.run import read_run
+from mnist_utils.experiments.store import SweepError
+from mnist_utils.runs.record import record_run
+from mnist_utils.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from distributed import Client
 
-
-_FIRST_ANSWER = 30  # seconds that a scheduler has to answer
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one try of a point.
-
-    Attributes
-    ----------
-    packed : bytes
-        The run's folder, see `store.pack`; where the point failed, as far as it came. Empty where nothing came back.
-    error : str
-        Why it failed; empty where it did not.
-    """
-
-    packed: bytes
-    error: str
+_FIRST_REPLY_SECONDS = 30  # that a scheduler has
+_LOCK_SECONDS = 600  # for a worker that was taken for dead and trains the same trial
 
 
 # --- on a worker ------------------------------------------------------------------------------------------
 
 
-def compute_trial(key: str, parameters: dict[str, Any], sha256: str) -> Outcome:
-    """Execute the training notebook into a folder of its own, and return that folder.
-
-    What fails is returned, not raised: the executed notebook comes with it.
+def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token: str, data_dir: Path | None) -> bytes:
+    """Train a trial into the sweep's folder, or resume it; where this machine does not have that folder, return the run.
 
     Parameters
     ----------
-    key : str
-        The run's name.
-    parameters : dict
-        Of the notebook.
-    sha256 : str
-        Of the data set that is meant: a worker that finds another one must not train on it.
+    key, config, sha256
+        See `Trial`. A worker that finds another data set must not train on it.
+    folder : Path
+        The sweep's, on the client.
+    token : str
+        A file in it, which says that it is the same folder here.
+    data_dir : Path, optional
+        See `load_dataset`.
+
+    Returns
+    -------
+    bytes
+        See `store.pack_run`; empty where the run lies in the sweep's folder already.
     """
-    if sys.platform == "linux":  # macOS's own libraries do not bear to be copied
-        os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = warm_kernel.NAME
-    with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
-        folder, error = Path(results, key), ""
-        try:
-            data = parameters["dataset"], parameters.get("data_dir")
-            if _sha256(*data) != sha256:
-                _sha256.cache_clear()  # somebody may fix it while this worker lives
-                where = f"{socket.gethostname()} has a {data[0]} of SHA-256 {_sha256(*data)[:12]}..."
-                raise SweepError(f"the worker on {where}, not {sha256[:12]}...")
-            steps = resolve_parameters(select_notebooks(TRAINING_NOTEBOOK), parameters)
-            execute.run_notebooks(steps, key, Path(results), Console(quiet=True))
-        except MnistError as problem:
-            error = str(problem).splitlines()[0]
-        return Outcome(pack(folder) if folder.is_dir() else b"", error)
+    from mnist_utils.training.backend import keras, no_retracing_warnings
+
+    dataset = _load(config.dataset, config.validation_fraction, config.train_limit, data_dir)
+    if dataset.sha256 != sha256:
+        _load.cache_clear()  # somebody may fix it while this worker lives
+        found = f"{socket.gethostname()} has a {config.dataset} of SHA-256 {dataset.sha256[:12]}..."
+        raise SweepError(f"the worker on {found}, not {sha256[:12]}...")
+    keras.utils.clear_session()  # else what the trials before left behind stays in memory, and counts on in layers' names
+    with no_retracing_warnings():
+        if (folder / token).is_file():
+            record_run(config, dataset, key, store.trials_folder(folder), progress=False, lock_seconds=_LOCK_SECONDS)
+            return b""
+        with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
+            return store.pack_run(record_run(config, dataset, key, Path(results), progress=False).path)
 
 
-@functools.cache
-def _sha256(dataset: str, data_dir: str | None) -> str:
-    """Tell which data set this worker has; reading it takes half a second, and points are many."""
-    return load_dataset(dataset, data_dir=data_dir).sha256
+@functools.lru_cache(maxsize=1)
+def _load(name: str, validation_fraction: float, train_limit: int | None, data_dir: Path | None) -> Dataset:
+    """Load a data set once; trials are many."""
+    return load_dataset(name, data_dir=data_dir, validation_fraction=validation_fraction, train_limit=train_limit)
 
 
 # --- on the client ----------------------------------------------------------------------------------------
+
+
+def run_trials(
+    client: Client,
+    trials: list[Trial],
+    folder: Path,
+    *,
+    retries: int = 1,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> None:
+    """Train those trials of a sweep that are not done.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    trials : list of Trial
+    folder : Path
+        The sweep's.
+    retries : int
+        How often a trial that fails is tried again.
+    data_dir : Path, optional
+        Where the workers find the data; only where they share this machine's files.
+    progress : bool
+        Show how far it is, with the best validation accuracy so far.
+
+    Raises
+    ------
+    SweepError
+        If the scheduler went away. What came until then is kept.
+    OSError
+        If a run cannot be written; those before it are kept.
+    """
+    from distributed import CancelledError, as_completed
+
+    found, names = store.read_trials(folder, trials), varied_parameters(trials)
+    todo = {trial.key: trial for trial in trials if not store.is_trained(found.get(trial.key))}
+    best = max((run.trained().validation.accuracy for run in store.trained_runs(found)), default=0.0)
+    with (
+        store.shared_token(folder) as token,
+        progress_display(len(trials), len(trials) - len(todo), enabled=progress) as show,
+    ):
+        show(len(trials) - len(todo), _so_far(len(trials) - len(todo), len(trials), best))
+        train = partial(train_trial, folder=folder.resolve(), token=token, data_dir=data_dir)
+        futures = client.map(
+            train,
+            list(todo),
+            [trial.config for trial in todo.values()],
+            [trial.sha256 for trial in todo.values()],
+            key=[f"trial-{token}-{key}" for key in todo],
+            retries=retries,
+            pure=False,
+        )
+        for done, future in enumerate(as_completed(futures), start=len(trials) - len(todo) + 1):
+            trial = todo[future.key.rpartition("-")[2]]
+            if future.status not in ("finished", "error"):
+                raise SweepError("the scheduler went away")
+            try:
+                packed = future.result()
+            except (CancelledError, OSError) as error:
+                if future.status != "error":  # the scheduler died while the run was on its way
+                    raise SweepError("the scheduler went away") from None
+                line = store.store_failure(folder, trial.key, _failure_reason(error))
+            except Exception as error:
+                line = store.store_failure(folder, trial.key, _failure_reason(error))
+            else:
+                metrics = store.store_trial(folder, trial.key, packed).trained()
+                best = max(best, metrics.validation.accuracy)
+                line = f"{metrics.validation.accuracy:.2%} on validation, {metrics.seconds['training']:.1f} s"
+            show(done, _so_far(done, len(trials), best), line=f"{describe_trial(trial, names)}: {line}")
+
+
+def _so_far(done: int, trials: int, best: float) -> str:
+    return f"{done}/{trials} trials" + (f", best {best:.2%}" if best else "")
+
+
+def _failure_reason(error: BaseException) -> str:
+    from distributed.scheduler import KilledWorker
+
+    from mnist_utils import MnistError
+
+    if isinstance(error, KilledWorker):
+        return "the workers that tried it died: they were killed, or the memory was used up"
+    text = next(iter(str(error).splitlines()), "")
+    return text if isinstance(error, MnistError) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager
@@ -111,9 +176,8 @@ def local_cluster(workers: int, *, threads: int | None = None) -> Iterator[Clien
 
     share = threads or max(1, (os.cpu_count() or 1) // workers)
     names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
-    environment = dict.fromkeys(names, str(share))
     settings: dict[str, Any] = {
-        "distributed.nanny.pre-spawn-environ": environment,  # its default would win over LocalCluster(env=...)
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(names, str(share)),  # its default would win over env=...
         "distributed.scheduler.http.routes": [],  # pages that tell whoever asks
         "distributed.worker.http.routes": [],
         # What Dask looks at many times a second, in every process, took a tenth of two cores from the training.
@@ -125,8 +189,8 @@ def local_cluster(workers: int, *, threads: int | None = None) -> Iterator[Clien
         dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
-            threads_per_worker=1,  # of Dask: one point at a time
-            memory_limit=None,  # the notebook's kernel takes the memory, which Dask does not see
+            threads_per_worker=1,  # of Dask: one trial at a time
+            memory_limit=None,  # else Dask restarts a worker in the middle of a training that needs much
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             preload=[__name__],  # see `dask_setup`
@@ -140,7 +204,8 @@ def local_cluster(workers: int, *, threads: int | None = None) -> Iterator[Clien
 
 def dask_setup(_: Any) -> None:
     """Let a local worker not hear Ctrl-C, which a terminal sends to all: the client does, and ends it. Dask calls this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ValueError):  # not in a main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -172,28 +237,38 @@ def connect_cluster(address: str) -> Iterator[Client]:
     SweepError
         If none answers there.
     """
-    client = _connected(address)  # which imports Dask, whose loggers are there from then on
-    with _quiet_dask(), client:
-        yield client
+    with _connect(address) as client:
+        # Dask logs, with tracebacks, what we tell in a line: that the scheduler went away.
+        loggers = [
+            logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")
+        ]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield client
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
-def _connected(address: str) -> Client:
+def _connect(address: str) -> Client:
     from distributed import Client
 
-    came: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+    replies: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
 
     def connect() -> None:
         try:
-            came.put(Client(address, timeout=_FIRST_ANSWER))
+            replies.put(Client(address, timeout=_FIRST_REPLY_SECONDS))
         except Exception as error:
-            came.put(error)
+            replies.put(error)
 
     # In a thread, as Dask waits for ever where something else than a scheduler answers, a web server for instance.
     threading.Thread(target=connect, daemon=True).start()
     try:
-        found = came.get(timeout=_FIRST_ANSWER + 5)
+        found = replies.get(timeout=_FIRST_REPLY_SECONDS + 5)
     except queue.Empty:
-        found = OSError("no answer came that Dask understands")
+        found = OSError("no reply came that Dask understands")
     if not isinstance(found, Exception):
         return found
     if not isinstance(found, (OSError, ValueError, TypeError, ImportError, MemoryError)):
@@ -220,139 +295,3 @@ def has_workers(client: Client) -> bool:
         return bool(client.ncores())
     except OSError:
         raise SweepError("the scheduler went away") from None
-
-
-@contextlib.contextmanager
-def _quiet_dask() -> Iterator[None]:
-    """Keep Dask from logging, with tracebacks, what we tell of in a line: that the scheduler went away."""
-    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def compute_trials(
-    client: Client, points: list[Trial], *, retries: int = 1, data_dir: Path | None = None
-) -> Iterator[tuple[Trial, Outcome, bool]]:
-    """Have every point computed, those that fail again.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    points : list of Point
-    retries : int
-        How often a point that fails is tried again.
-    data_dir : Path, optional
-        Where the workers find the data; only where they share this machine's files.
-
-    Yields
-    ------
-    point : Point
-    outcome : Outcome
-    last : bool
-        Whether it was the point's last try.
-
-    Raises
-    ------
-    SweepError
-        If the scheduler went away.
-    """
-    from distributed import CancelledError, as_completed
-    from distributed.scheduler import KilledWorker
-
-    command = uuid.uuid4().hex[:8]  # keys of another client of the same scheduler are others
-    tries: Counter[str] = Counter()
-    waiting = {}
-
-    def submit(point: Trial) -> Any:
-        tries[point.key] += 1
-        parameters = {name: value for name, value in point.config.model_dump().items() if value is not None}
-        parameters |= {"data_dir": str(data_dir)} if data_dir else {}
-        # One first word for all: Dask then knows how long they take, and gives each to the worker that is free first.
-        key = f"point-{point.key}-{tries[point.key]}-{command}"
-        future = client.submit(compute_trial, point.key, parameters, point.sha256, key=key, pure=False)
-        waiting[future.key] = point
-        return future
-
-    coming = as_completed([submit(point) for point in points])
-    for future in coming:
-        if future.status not in ("finished", "error"):
-            raise SweepError("the scheduler went away")
-        point = waiting.pop(future.key)
-        failed = future.status == "error"  # of the worker, not of the training, which `compute_trial` tells of
-        try:
-            outcome = Outcome(b"", _failure_reason(future.exception())) if failed else future.result()
-        except (CancelledError, OSError):  # the scheduler died while the run was on its way
-            raise SweepError("the scheduler went away") from None
-        except KilledWorker as error:  # it died with the run, and so did those that tried again
-            outcome = Outcome(b"", _failure_reason(error))
-        again = bool(outcome.error) and tries[point.key] <= retries
-        if again:
-            coming.add(submit(point))
-        yield point, outcome, not again
-
-
-def _failure_reason(error: BaseException) -> str:
-    from distributed.scheduler import KilledWorker
-
-    if isinstance(error, KilledWorker):
-        return "the workers that tried it died: they were killed, or the memory was used up"
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-
-
-def run_trials(
-    client: Client,
-    points: list[Trial],
-    folder: Path,
-    *,
-    retries: int = 1,
-    data_dir: Path | None = None,
-    progress: bool = True,
-) -> None:
-    """Have those points of a sweep computed that are not done, and keep each run as it comes.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    points : list of Point
-    folder : Path
-        The sweep's, see `experiments.store.store_trial`.
-    retries, data_dir
-        See `compute_trials`.
-    progress : bool
-        Show how far it is, with the best validation accuracy so far.
-
-    Raises
-    ------
-    SweepError
-        If the scheduler went away. What came until then is kept.
-    OSError
-        If a run cannot be written; those before it are kept.
-    """
-    found, names = store.read_trials(folder, points), varied_parameters(points)
-    todo = [point for point in points if not store.is_trained(found.get(point.key))]
-    done = len(points) - len(todo)
-    best = max((run.metrics["validation"]["accuracy"] for run in store.trained_runs(found)), default=0.0)
-    with progress_display(len(points), done, enabled=progress) as show:
-        show(done, _so_far(done, len(points), best))
-        for point, outcome, last in compute_trials(client, todo, retries=retries, data_dir=data_dir):
-            store.store_trial(folder, point.key, outcome.packed, outcome.error)
-            what = describe_trial(point, names)
-            if outcome.error:
-                line = f"{what}: {outcome.error}{'' if last else '; is tried again'}"
-            else:
-                numbers = read_run(point.key, folder / store.TRIALS).metrics
-                accuracy = numbers["validation"]["accuracy"]
-                best = max(best, accuracy)
-                line = f"{what}: {accuracy:.2%} of the validation images right, {numbers['seconds']['training']:.1f} s"
-            done += last
-            show(done, _so_far(done, len(points), best), line=line)
-
-
-def _so_far(done: int, points: int, best: float) -> str:
-    return f"{done}/{points} points" + (f", best {best:.2%}" if best else "")

@@ -1,4 +1,4 @@
-"""What a sweep is: its points, which of them are done, and the folder that holds their runs."""
+"""A sweep's folder: what was asked for, the runs of its trials, and the table of them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_utils import MnistError
 from mnist_utils._support import files
 from mnist_utils.experiments.grid import Trial, varied_parameters
-from mnist_utils.runs import record
-from mnist_utils.runs.run import NOTEBOOKS, Run, RunError, list_runs, read_run
+from mnist_utils.runs.find import list_runs, read_run
+from mnist_utils.runs.record import mark_incomplete, new_run_folder
+from mnist_utils.runs.run import Run, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 SWEEPS = "sweeps"  # in the folder of all runs
-TRIALS = "points"  # in a sweep's folder: its runs
 _DEFINITION = "sweep.json"  # in a sweep's folder: what was asked for
 
 
@@ -32,68 +34,69 @@ class SweepError(MnistError):
     """A sweep that cannot begin or go on."""
 
 
-# --- the folder -------------------------------------------------------------------------------------------
+def trials_folder(folder: Path) -> Path:
+    """Return the folder in a sweep's folder that holds its runs; earlier versions called it ``points``."""
+    return folder / "points" if (folder / "points").is_dir() else folder / "trials"
 
 
-def pack(folder: Path) -> bytes:
-    """Put a run's folder into a tar archive, to be sent to another machine."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name not in (".lock", "checkpoint.npz"):
-                archive.add(path, path.relative_to(folder), recursive=False)
-    return buffer.getvalue()
-
-
-def _is_readable(folder: Path, key: str) -> bool:
+@contextlib.contextmanager
+def shared_token(folder: Path) -> Iterator[str]:
+    """Put a file into a sweep's folder until the end of the block: whoever sees it there sees this very folder."""
+    token = uuid.uuid4().hex[:12]
+    (folder / token).touch()
     try:
-        read_run(key, folder / TRIALS)
-    except RunError:
-        return False
-    return True
+        yield token
+    finally:
+        (folder / token).unlink(missing_ok=True)
 
 
-def store_trial(folder: Path, key: str, packed: bytes, error: str) -> None:
-    """Put a point's run, whole or as far as it came, at its place in the sweep's folder in one step.
+def pack_run(folder: Path) -> bytes:
+    """Put a run's folder into a tar archive, to be sent to another machine."""
+    with tempfile.TemporaryDirectory() as temporary:
+        return Path(shutil.make_archive(str(Path(temporary, "run")), "tar", folder)).read_bytes()
+
+
+def store_trial(folder: Path, key: str, packed: bytes) -> Run:
+    """Put a trial's run at its place in the sweep's folder in one step, unless it lies there already; read it.
 
     Parameters
     ----------
     folder : Path
         The sweep's.
     key : str
-        The point's.
+        The trial's.
     packed : bytes
-        From `pack`; empty where nothing came back.
-    error : str
-        Why the run is not whole; empty where it is.
+        From `pack_run`; empty where the worker wrote into this folder.
 
     Raises
     ------
     OSError
         If it cannot be written; what was there is untouched.
     """
-    place = folder / TRIALS / key
-    if not packed and _is_readable(folder, key):  # the try before tells more: it has a notebook
-        (place / NOTEBOOKS).mkdir(exist_ok=True)
-        record.mark_incomplete(place / NOTEBOOKS, error)
-        return
-    beside = place.with_name(f".writing-{os.getpid()}-{key}")
-    try:
-        beside.mkdir(parents=True)
-        with tarfile.open(fileobj=io.BytesIO(packed)) if packed else contextlib.nullcontext() as archive:
-            if archive:
-                archive.extractall(beside, filter="data")
-        if error:
-            (beside / NOTEBOOKS).mkdir(exist_ok=True)
-            record.mark_incomplete(beside / NOTEBOOKS, error)
-        for path in beside.rglob("*"):
-            _flush(path)
-        if place.exists():  # an earlier try; a kill between these two lines loses no more than that
-            shutil.rmtree(place)
-        beside.rename(place)
-        _flush(place.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    place = trials_folder(folder) / key
+    if packed:
+        temporary = place.with_name(f".writing-{os.getpid()}-{key}")
+        try:
+            temporary.mkdir(parents=True)
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                archive.extractall(temporary, filter="data")
+            for path in temporary.rglob("*"):
+                _flush(path)
+            if place.exists():  # an earlier try; a kill between these two lines loses no more than that
+                shutil.rmtree(place)
+            temporary.rename(place)
+            _flush(place.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return read_run(key, trials_folder(folder))
+
+
+def store_failure(folder: Path, key: str, why: str) -> str:
+    """Say in a trial's folder why its training failed, and return it."""
+    place = trials_folder(folder) / key
+    place.mkdir(parents=True, exist_ok=True)
+    mark_incomplete(place, "training", why)
+    return why
 
 
 def _flush(path: Path) -> None:
@@ -104,20 +107,20 @@ def _flush(path: Path) -> None:
         os.close(number)
 
 
-def read_trials(folder: Path, points: Iterable[Trial]) -> dict[str, Run]:
-    """Read the runs of those points that were tried, whole or not, by the point's key."""
+def read_trials(folder: Path, trials: Iterable[Trial]) -> dict[str, Run]:
+    """Read the runs of those trials that began, complete or not, by the trial's key."""
     found = {}
-    for point in points:
-        if not (folder / TRIALS / point.key).is_dir():
+    for trial in trials:
+        if not (trials_folder(folder) / trial.key).is_dir():
             continue
-        with contextlib.suppress(RunError):  # damaged, which is as good as not tried
-            found[point.key] = read_run(point.key, folder / TRIALS)
+        with contextlib.suppress(RunError):  # damaged, which is as good as not begun
+            found[trial.key] = read_run(trial.key, trials_folder(folder))
     return found
 
 
 def is_trained(run: Run | None) -> bool:
-    """Say whether a point's run came to its end."""
-    return run is not None and not run.incomplete and bool(run.metrics)
+    """Say whether a trial's run came to its end."""
+    return run is not None and not run.incomplete and run.metrics is not None
 
 
 def trained_runs(found: Mapping[str, Run]) -> list[Run]:
@@ -147,7 +150,7 @@ def select_runs(which: str, results: Path) -> list[Run]:
             return done
     if not which:
         trained = [run for run in list_runs(results) if run.metrics]
-        return [run for run in trained if run.config["dataset"]["name"] == trained[0].config["dataset"]["name"]]
+        return [run for run in trained if run.dataset_name == trained[0].dataset_name]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):
         definition = results / SWEEPS / (name or "-") / _DEFINITION
@@ -160,46 +163,47 @@ def select_runs(which: str, results: Path) -> list[Run]:
 
 
 def _of_sweep(definition: Path) -> list[Run]:
-    """Read the runs of a sweep's points that are done; its folder may hold those of other commands of the same name."""
+    """Read the runs of a sweep's trials that are done; its folder may hold those of other commands of the same name."""
     try:
-        keys = set(json.loads(definition.read_text(encoding="utf-8"))["points"])
+        content = json.loads(definition.read_text(encoding="utf-8"))
+        keys = set(content["points"] if "points" in content else content["trials"])  # points: of an earlier version
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{definition} is damaged ({error!r}); give the command of the sweep again") from None
-    return [run for run in list_runs(definition.parent / TRIALS) if run.name in keys and is_trained(run)]
+    return [run for run in list_runs(trials_folder(definition.parent)) if run.name in keys and is_trained(run)]
 
 
-def write_table(folder: Path, points: list[Trial], found: Mapping[str, Run]) -> pd.DataFrame:
-    """Write ``table.csv``: a row for each point, in the order of the sweep, done or not; return it.
+def write_table(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> pd.DataFrame:
+    """Write ``table.csv``: a row for each trial, in the order of the sweep, done or not; return it.
 
     Parameters
     ----------
     folder : Path
         The sweep's.
-    points : list of Point
+    trials : list of Trial
     found : mapping
         From `read_trials`.
 
     Returns
     -------
     DataFrame
-        Index: the points' keys; columns: the parameters that vary, seed, state (done, failed or not tried), validation, low,
+        Index: the trials' keys; columns: the parameters that vary, seed, state (done, failed or not begun), validation, low,
         high, seconds (see `experiments.results.trials_table`; NaN where not done), error, commit, cpu. No test
         result: one may not choose by it.
     """
     import pandas as pd
 
-    names, rows = varied_parameters(points), []
-    for point in points:
-        run = found.get(point.key)
-        row: dict[str, Any] = {"key": point.key} | {name: getattr(point.config, name) for name in (*names, "seed")}
-        row["state"] = "done" if is_trained(run) else "failed" if run else "not tried"
-        numbers = run.metrics["validation"] if run and is_trained(run) else None
-        row["validation"] = numbers and numbers["accuracy"]
-        row["low"], row["high"] = numbers["accuracy_interval"] if numbers else (None, None)
-        row["seconds"] = run.metrics["seconds"]["training"] if run and numbers else None
+    names, rows = varied_parameters(trials), []
+    for trial in trials:
+        run = found.get(trial.key)
+        row: dict[str, Any] = {"key": trial.key} | {name: getattr(trial.config, name) for name in (*names, "seed")}
+        row["state"] = "done" if is_trained(run) else "failed" if run else "not begun"
+        metrics = run.metrics if run and is_trained(run) else None
+        row["validation"] = metrics and metrics.validation.accuracy
+        row["low"], row["high"] = metrics.validation.accuracy_interval if metrics else (None, None)
+        row["seconds"] = metrics and metrics.seconds["training"]
         row["error"] = run.incomplete if run else ""
-        row["commit"] = (run.config.get("git_commit") or "") if run else ""
-        row["cpu"] = run.config.get("cpu", {}).get("name", "") if run else ""
+        row["commit"] = (run.facts.get("git_commit") or "") if run else ""
+        row["cpu"] = run.facts.get("cpu", {}).get("name", "") if run else ""
         rows.append(row)
     table = pd.DataFrame(rows).set_index("key")
     files.write_atomic(folder / "table.csv", lambda path: table.to_csv(path))
@@ -208,18 +212,18 @@ def write_table(folder: Path, points: list[Trial], found: Mapping[str, Run]) -> 
 
 def new_sweep_folder(name: str, results: Path) -> Path:
     """Make the folder of the sweep `name`, if it is not there yet; see `runs.record.new_run_folder`."""
-    return record.new_run_folder(name, results / SWEEPS, option="name")
+    return new_run_folder(name, results / SWEEPS, option="name")
 
 
-def write_definition(folder: Path, given: Mapping[str, Any], random: int | None, points: list[Trial]) -> None:
-    """Remove what a killed client left half-written, and write ``sweep.json``: what was asked for, and its points."""
-    for leftover in (folder / TRIALS).glob(".writing-*"):
+def write_definition(folder: Path, given: Mapping[str, Any], random: int | None, trials: list[Trial]) -> None:
+    """Remove what a killed client left half-written, and write ``sweep.json``: what was asked for, and its trials."""
+    for leftover in (trials_folder(folder)).glob(".writing-*"):
         shutil.rmtree(leftover)
-    content = {"parameters": dict(given), "random": random, "points": [point.key for point in points]}
+    content = {"parameters": dict(given), "random": random, "trials": [trial.key for trial in trials]}
     files.write_text_atomic(folder / _DEFINITION, json.dumps(content, indent=2, default=str))
 
 
-def pending_trials(folder: Path, points: list[Trial]) -> list[Trial]:
-    """List the points that are not done: not tried, or not to the end."""
-    found = read_trials(folder, points)
-    return [point for point in points if not is_trained(found.get(point.key))]
+def pending_trials(folder: Path, trials: list[Trial]) -> list[Trial]:
+    """List the trials that are not done: not begun, or not to the end."""
+    found = read_trials(folder, trials)
+    return [trial for trial in trials if not is_trained(found.get(trial.key))]

@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_utils._support import files
 from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK, NotebookError, NotebookStep, default_value
-from mnist_utils.runs.record import check_same_config, mark_incomplete, new_run_folder, run_lock
-from mnist_utils.runs.run import NOTEBOOKS, is_complete, read_run
+from mnist_utils.runs.find import is_trained, read_run
+from mnist_utils.runs.record import (
+    LOCKED_FOLDER,
+    check_same_config,
+    mark_complete,
+    mark_incomplete,
+    new_run_folder,
+    remove_leftovers,
+    run_lock,
+)
+from mnist_utils.runs.run import NOTEBOOKS
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -63,28 +72,25 @@ def run_notebooks(steps: list[NotebookStep], name: str, results: Path, console: 
         these; nothing of it is touched.
     """
     results = results.resolve()
-    place = new_run_folder(name, results) / NOTEBOOKS
-    _check_training(steps, place.parent)
-    place.mkdir(exist_ok=True)
-    with run_lock(place, name):
-        with run_lock(place.parent, name):
-            pass  # else a training that began before would end as an error of the notebook that trains
-        for leftover in place.glob(".writing-*"):  # of a process that was killed: nobody else works here now
-            leftover.unlink()
+    folder = new_run_folder(name, results)
+    _check_training(steps, folder)
+    with run_lock(folder, name):
+        remove_leftovers(folder)
+        (folder / NOTEBOOKS).mkdir(exist_ok=True)
         done: list[StepResult] = []
         with _progress(console) as bar:
             for step in steps:
-                parameters = step.given | _of_the_run(step, place.parent)
-                executed = place / step.path.name
+                parameters = step.given | _of_the_run(step, folder)
+                executed = folder / NOTEBOOKS / step.path.name
                 before = all(one.before for one in done) and _is_executed(step, parameters, executed)
                 if not before:
-                    (place.parent / "report.html").unlink(missing_ok=True)  # it would no longer be true
-                    mark_incomplete(place, f"notebook {step.name} was not finished")
+                    (folder / "report.html").unlink(missing_ok=True)  # it would no longer be true
+                    mark_incomplete(folder, "notebooks", f"notebook {step.name} was not finished")
                     _execute(step, parameters, executed, bar)
                 done.append(StepResult(step.name, _seconds(executed), before))
                 if before or not console.is_terminal:
                     console.print(f"{step.name}  {'was done before' if before else f'{done[-1].seconds:.1f} s'}")
-        _unmark(place)
+        _mark_complete(folder)
     return done
 
 
@@ -99,17 +105,17 @@ def _check_training(steps: list[NotebookStep], folder: Path) -> None:
         return
     begun = read_run(folder, folder.parent)
     defaults = {name: default_value(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
-    given = given_fields(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given)
-    if given["dataset"] in (None, "auto"):  # which it stands for is found out when it is loaded
-        given["dataset"] = begun.config["dataset"]["name"]
-    settled = make_config(**given).model_dump()
-    check_same_config(begun, {name: value for name, value in settled.items() if name in trains[0].allowed})
+    config = make_config(**given_fields(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given))
+    if config.dataset == "auto":  # which it stands for is found out when it is loaded
+        config = config.for_dataset(begun.dataset_name)
+    wanted = {name: value for name, value in config.model_dump().items() if name in trains[0].allowed}
+    check_same_config(begun, wanted)
 
 
-def _of_the_run(step: NotebookStep, place: Path) -> dict[str, Any]:
+def _of_the_run(step: NotebookStep, folder: Path) -> dict[str, Any]:
     """Say which run a notebook trains or reads."""
-    own = step.name == TRAINING_NOTEBOOK or is_complete(place)
-    found = {"results": str(place.parent), "run": place.name if own else ""}
+    own = step.name == TRAINING_NOTEBOOK or is_trained(folder)
+    found = {"results": str(folder.parent), "run": folder.name if own else ""}
     return {name: value for name, value in found.items() if name in step.allowed}
 
 
@@ -145,13 +151,13 @@ def _seconds(executed: Path) -> float:
     return float(_read_notebook(executed).metadata.papermill.duration)
 
 
-def _unmark(place: Path) -> None:
+def _mark_complete(folder: Path) -> None:
     """Take the mark away, unless it is of a notebook that this command left out."""
-    for path in sorted(place.glob("*.ipynb")):
+    for path in sorted((folder / NOTEBOOKS).glob("*.ipynb")):
         if _read_notebook(path).metadata.get("papermill", {}).get("exception") is not False:
-            mark_incomplete(place, f"notebook {path.stem} was not finished")
+            mark_incomplete(folder, "notebooks", f"notebook {path.stem} was not finished")
             return
-    (place / "incomplete").unlink(missing_ok=True)
+    mark_complete(folder, "notebooks")
 
 
 def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar: Progress) -> None:
@@ -169,7 +175,7 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
     why = "was not finished"
     try:
-        with use_this_environment():
+        with use_this_environment(**{LOCKED_FOLDER: str(executed.parents[1].resolve())}):
             # Nothing is written while it runs: papermill would write in place, and a kill would leave half a notebook.
             execute_notebook(
                 str(step.path).replace("{", "{{").replace("}", "}}"),
@@ -200,7 +206,7 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
             why = _failure_text(begun[0], step, why)
             files.write_text_atomic(executed, _output_text(begun[0]))
         if why:
-            mark_incomplete(executed.parent, f"notebook {step.name}: {why}")
+            mark_incomplete(executed.parents[1], "notebooks", f"notebook {step.name}: {why}")
     if why:
         kept = f"\nAs far as it came, it is in {executed}" if begun else ""
         raise NotebookError(f"notebook {step.name}: {why}{kept}")
@@ -239,9 +245,10 @@ def _failure_text(notebook: NotebookNode, step: NotebookStep, why: str) -> str:
 
 
 @contextlib.contextmanager
-def use_this_environment() -> Iterator[None]:
-    """Let the kernel `python3` be this very Python, and its figures be drawn into the notebook."""
-    kept = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
+def use_this_environment(**variables: str) -> Iterator[None]:
+    """Let the kernel `python3` be this very Python, its figures be drawn into the notebook; set `variables` for it."""
+    kept = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND", *variables)}
+    os.environ.update(variables)
     # A kernel that a person registered in the home folder would win where the environment is another user's.
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         [str(Path(sys.prefix, "share", "jupyter")), *filter(None, [kept["JUPYTER_PATH"]])]

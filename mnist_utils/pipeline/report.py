@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_utils._support import files
 from mnist_utils.runs import evaluate
-from mnist_utils.runs.run import NOTEBOOKS, RunError, read_run
+from mnist_utils.runs.find import read_run
+from mnist_utils.runs.run import NOTEBOOKS, RunError
 
 if TYPE_CHECKING:
     from jinja2 import Environment

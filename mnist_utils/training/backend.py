@@ -6,7 +6,10 @@ fifth of the import's time (`benchmarks/RESULTS.md`).
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -55,3 +58,15 @@ def batches(batch_size: int, *arrays: NDArray[Any]) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return fed.with_options(options)
+
+
+@contextlib.contextmanager
+def no_retracing_warnings() -> Iterator[None]:
+    """Keep TensorFlow from warning that it compiles often, where every training is another model's, so it must."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -17,6 +17,7 @@ from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, pai
 from mnist_utils.experiments import ablations
 from mnist_utils.experiments.ablations import load_subset, train_variants, verdict, verdict_sentence, verdict_table
 from mnist_utils.training import fit
+from mnist_utils.training.backend import no_retracing_warnings
 from mnist_utils.training.config import TrainConfig, make_config
 
 A, B = [0.91, 0.93, 0.90, 0.92], [0.94, 0.95, 0.945, 0.93]
@@ -168,7 +169,7 @@ def test_tensorflows_logger_is_left_as_it_was(few: Dataset) -> None:
     before = logger.level
     with pytest.raises(ConfigError):
         train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
-    with ablations._no_retracing_warnings():
+    with no_retracing_warnings():
         assert not logger.isEnabledFor(logging.WARNING)
     assert logger.level == before
 

@@ -4,13 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from mnist_utils.evaluation.statistics import accuracy_interval
 from mnist_utils.experiments import figures, results
 from tests.experiments.test_results import GRID, grid
-from tests.fake_runs import fake
+from tests.fake_runs import fake_run
 
 
 @pytest.fixture(autouse=True)
@@ -19,34 +18,28 @@ def closed() -> object:
     plt.close("all")
 
 
-def bars(ax: Axes) -> ErrorbarContainer:
-    (container,) = ax.containers
-    assert isinstance(container, ErrorbarContainer)
-    return container
-
-
 def trials() -> pd.DataFrame:
     return results.trials_table(grid())
 
 
 def test_an_effect_is_drawn_at_its_mean_with_its_interval() -> None:
-    found = results.parameter_means(trials(), "batch_size")
-    found["high"] = found["mean"] + 0.001  # cut off, as at 1
-    ax = figures.parameter_effect(found)
-    points = bars(ax)
-    assert points.lines[0].get_ydata() == pytest.approx(found["mean"].to_numpy())
-    ends = np.array([segment[:, 1] for segment in points.lines[2][0].get_segments()])
-    assert ends == pytest.approx(found[["low", "high"]].to_numpy())
+    means = results.parameter_means(trials(), "batch_size")
+    ax = figures.parameter_effect(means, "batch_size")
+    points, *intervals = ax.lines
+    expected = [accuracy_interval(rows.to_numpy()) for _, rows in means.groupby("batch_size")["validation"]]
+    assert points.get_ydata() == pytest.approx([mean for mean, _, _ in expected])
+    found = [(np.nanmin(line.get_ydata()), np.nanmax(line.get_ydata())) for line in intervals]
+    assert found == [pytest.approx((low, high)) for _, low, high in expected]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["64", "256"]
     assert ax.get_xlabel() == "batch size"
 
 
 def test_many_values_lie_where_they_are_on_a_logarithmic_axis_if_wide() -> None:
     values = np.geomspace(1e-4, 0.1, 12)
-    found = [fake(f"r{i}", 0.9, learning_rate=value) for i, value in enumerate(values)]
-    ax = figures.parameter_effect(results.parameter_means(results.trials_table(found), "learning_rate"))
+    found = [fake_run(f"r{i}", 0.9, learning_rate=value) for i, value in enumerate(values)]
+    ax = figures.parameter_effect(results.parameter_means(results.trials_table(found), "learning_rate"), "learning_rate")
     assert ax.get_xscale() == "log"
-    assert bars(ax).lines[0].get_xdata() == pytest.approx(values)
+    assert ax.lines[0].get_xdata() == pytest.approx(values)
 
 
 def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
@@ -59,7 +52,7 @@ def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
 
 
 def test_numbers_are_in_their_own_order_and_none_is_last() -> None:
-    found = [fake(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake("x", 0.8, epochs=3)]
+    found = [fake_run(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake_run("x", 0.8, epochs=3)]
     ax = figures.heat_map(results.trials_table(found), "epochs", "patience")
     assert [text.get_text() for text in ax.get_xticklabels()] == ["9", "10", "off"]
 
@@ -88,9 +81,9 @@ def test_all_that_can_be_drawn_is_and_no_more() -> None:
     assert [words.split(" ")[0] for _, words, _ in two] == ["Validation", "Validation", "Mean"]
     assert all(isinstance(figure, Figure) for figure, _, _ in two)
     assert plt.get_fignums() == []
-    three = [*grid(), fake("more", 0.9, epochs=3, batch_size=64, conv_dropout=0.5)]
+    three = [*grid(), fake_run("more", 0.9, epochs=3, batch_size=64, conv_dropout=0.5)]
     assert "Every run as a line" in figures.sweep_figures(results.trials_table(three))[1][1]
-    assert figures.sweep_figures(results.trials_table([fake("a", 0.9), fake("b", 0.8, seed=1)])) == []
+    assert figures.sweep_figures(results.trials_table([fake_run("a", 0.9), fake_run("b", 0.8, seed=1)])) == []
     figures.sweep_figures(trials(), new_figure=plt.figure)
     assert len(plt.get_fignums()) == 3
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mnist_utils.experiments import store
-from tests.experiments.test_kills import POINTS, check, command, done, undisturbed, wait_until
+from tests.experiments.test_kills import TRIALS, check, command, done, undisturbed, wait_until
 
 __all__ = ["undisturbed"]  # a fixture
 
@@ -82,7 +82,7 @@ def test_a_host_cut_off_in_the_middle_of_a_sweep(tmp_path: Path, hosts: list[str
         ip("link", "set", "veth-sweep0", "down")  # no goodbye: nothing comes from there any more
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
-        assert done(tmp_path / "results") == POINTS
+        assert done(tmp_path / "results") == TRIALS
     finally:
         for one in reversed(started):
             one.terminate()

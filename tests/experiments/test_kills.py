@@ -28,8 +28,9 @@ COMMAND = [
     "-p", "dataset", "digits", "-p", "train_limit", "200", "-p", "epochs", "1,2", "-p", "batch_size", "64,256",
     "-p", "seed", "0:2",
 ]  # fmt: skip
-POINTS = 8
-RANDOM = np.random.default_rng()  # other moments each time
+TRIALS = 8
+SEED = int(os.environ.get("MNIST_TEST_SEED", "0"))
+RANDOM = np.random.default_rng(SEED)  # the moments; other ones by MNIST_TEST_SEED
 
 
 def command(results: Path, *more: str) -> subprocess.Popen[str]:
@@ -53,7 +54,7 @@ def table(results: Path) -> pd.DataFrame:
 
 
 def done(results: Path) -> int:
-    return len(list((results / store.SWEEPS / "mine" / store.TRIALS).glob("[!.]*/metrics.json")))
+    return len(list(store.trials_folder(results / store.SWEEPS / "mine").glob("[!.]*/figures/confusion_matrix.png")))
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
@@ -64,7 +65,7 @@ def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def wait_a_while(process: subprocess.Popen[str], results: Path, after: int) -> None:
-    """Wait until so many points are done, or the command is over, and some seconds more."""
+    """Wait until so many trials are done, or the command is over, and some seconds more."""
     wait_until(lambda: done(results) >= after or process.poll() is not None)
     time.sleep(RANDOM.uniform(0, 3))
 
@@ -74,23 +75,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     results = tmp_path_factory.mktemp("undisturbed")
     finished(results, "--workers", "2")
     found = table(results)
-    assert len(found) == POINTS
+    assert len(found) == TRIALS
     assert (found["state"] == "done").all()
     return found
 
 
 def check(results: Path, undisturbed: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(table(results), undisturbed)
-    places = list((results / store.SWEEPS / "mine" / store.TRIALS).iterdir())
+    places = list(store.trials_folder(results / store.SWEEPS / "mine").iterdir())
     assert sorted(path.name for path in places) == sorted(undisturbed.index)  # none twice, none half-written
-    points, _ = grid.make_trials(
+    trials, _ = grid.make_trials(
         {"dataset": "digits", "train_limit": 200, "epochs": "1,2", "batch_size": "64,256", "seed": "0:2"}
     )
-    assert store.pending_trials(results / store.SWEEPS / "mine", points) == []
+    assert store.pending_trials(results / store.SWEEPS / "mine", trials) == []
 
 
 def workers_of(client: psutil.Process) -> list[psutil.Process]:
-    """Find the worker processes of a client: those that Dask spawned, not kernels nor helpers."""
+    """Find the worker processes of a client: those that Dask spawned, not its helpers."""
     children = client.children(recursive=True)
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -164,13 +165,13 @@ def test_the_scheduler_killed_at_random_times(tmp_path: Path, undisturbed: pd.Da
             out, _ = process.communicate(timeout=120)
             assert "Traceback" not in out
             if process.returncode == 0:  # all was done before it was killed
-                assert done(results) == POINTS
+                assert done(results) == TRIALS
                 continue
             assert alive, out
             killed += 1
             assert process.returncode == 1
             assert "the scheduler went away" in out
-            assert "to go on, give the same command" in out
+            assert "to resume, give the same command" in out
     assert killed
     with cluster_of(tmp_path / "cluster") as (address, _):
         finished(results, "--scheduler", address)
@@ -186,7 +187,7 @@ def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path: Path, undisturbed: 
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in out
-    assert "of 8 points are done. To go on, give the same command." in out
+    assert "of 8 trials are done. To resume, give the same command." in out
     _, alive = psutil.wait_procs(children, timeout=30)
     assert [child.cmdline() for child in alive] == []
     finished(tmp_path, "--workers", "2")

@@ -6,26 +6,26 @@ import pytest
 
 from mnist_utils.experiments import grid, report, store
 from mnist_utils.experiments.grid import Trial
-from tests.fake_runs import fake, write
+from tests.fake_runs import fake_run, write_run
 from tests.pipeline.test_report import Page
 
 
 @pytest.fixture
-def points() -> list[Trial]:
+def trials() -> list[Trial]:
     return grid.make_trials({"dataset": "digits", "batch_size": "64,256", "seed": "0:2"})[0]
 
 
-def fill(folder: Path, points: list[Trial], accuracies: list[float]) -> None:
-    for point, accuracy in zip(points, accuracies, strict=False):
-        write(fake(point.key, accuracy, test=accuracy / 2, **point.config.model_dump()), folder / store.TRIALS)
+def fill(folder: Path, trials: list[Trial], accuracies: list[float]) -> None:
+    for trial, accuracy in zip(trials, accuracies, strict=False):
+        write_run(fake_run(trial.key, accuracy, test=accuracy / 2, **trial.config.model_dump()), store.trials_folder(folder))
 
 
-def test_a_page_says_what_was_chosen_and_opens_only_its_tests(tmp_path: Path, points: list[Trial]) -> None:
-    fill(tmp_path, points, [0.9, 0.8, 0.7, 0.5])
-    page = Page(report.write_sweep_report(tmp_path, points, store.read_trials(tmp_path, points)))
+def test_a_page_says_what_was_chosen_and_opens_only_its_tests(tmp_path: Path, trials: list[Trial]) -> None:
+    fill(tmp_path, trials, [0.9, 0.8, 0.7, 0.5])
+    page = Page(report.write_sweep_report(tmp_path, trials, store.read_trials(tmp_path, trials)))
     words = " ".join(page.words.split())
-    assert "4 of 4 points done, on digits; varied: batch size" in words
-    assert "Chosen by validation 85.00 % batch_size 64" in words
+    assert "4 of 4 trials done, on digits; varied: batch size" in words
+    assert "Best setting by validation 85.00 % batch_size 64" in words
     assert "Its test accuracy 42.50 %" in words
     assert "30.00 %" not in words  # the test accuracy of the other setting
     assert "failed" not in words
@@ -35,24 +35,17 @@ def test_a_page_says_what_was_chosen_and_opens_only_its_tests(tmp_path: Path, po
     assert page.all("script") == []
 
 
-def test_what_failed_is_told_of_with_its_notebook(tmp_path: Path, points: list[Trial]) -> None:
-    fill(tmp_path, points[:3], [0.9, 0.8, 0.7])
-    store.store_trial(tmp_path, points[3].key, b"", "NotebookError: <b>out of memory</b>")
-    notebook = tmp_path / store.TRIALS / points[3].key / "notebooks" / "02_train.ipynb"
-    page = Page(report.write_sweep_report(tmp_path, points, store.read_trials(tmp_path, points)))
-    assert "batch_size 256, seed 1: NotebookError: <b>out of memory</b>" in page.words
+def test_what_failed_is_told_of(tmp_path: Path, trials: list[Trial]) -> None:
+    fill(tmp_path, trials[:3], [0.9, 0.8, 0.7])
+    store.store_failure(tmp_path, trials[3].key, "OSError: <b>out of memory</b>")
+    page = Page(report.write_sweep_report(tmp_path, trials, store.read_trials(tmp_path, trials)))
+    assert "batch_size 256, seed 1: OSError: <b>out of memory</b>" in page.words
     assert page.all("b") == []
-    assert "1 point failed" in page.words
-    notebook.write_text("{}")
-    links = [
-        link["href"]
-        for link in Page(report.write_sweep_report(tmp_path, points, store.read_trials(tmp_path, points))).all("a")
-    ]
-    assert f"points/{points[3].key}/notebooks/02_train.ipynb" in links
+    assert "1 trial failed" in page.words
 
 
-def test_a_sweep_of_which_nothing_is_done_has_a_page_too(tmp_path: Path, points: list[Trial]) -> None:
-    store.store_trial(tmp_path, points[0].key, b"", "no data")
-    page = Page(report.write_sweep_report(tmp_path, points, store.read_trials(tmp_path, points)))
-    assert "0 of 4 points done" in page.words
+def test_a_sweep_of_which_nothing_is_done_has_a_page_too(tmp_path: Path, trials: list[Trial]) -> None:
+    store.store_failure(tmp_path, trials[0].key, "no data")
+    page = Page(report.write_sweep_report(tmp_path, trials, store.read_trials(tmp_path, trials)))
+    assert "0 of 4 trials done" in page.words
     assert page.all("img") == []

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from mnist_utils.evaluation.statistics import mean_interval
+from mnist_utils.evaluation.statistics import accuracy_interval
 from mnist_utils.experiments import results
 from mnist_utils.runs.run import Run, RunError
-from tests.fake_runs import fake
+from tests.fake_runs import fake_metrics, fake_run
 
 # Two parameters, three seeds; by hand: the validation accuracy of (batch_size, conv_dropout) for seeds 0, 1, 2.
 GRID = {
@@ -20,7 +23,9 @@ GRID = {
 
 def grid() -> list[Run]:
     return [
-        fake(f"{batch}-{dropout}-{seed}", accuracy, batch_size=batch, conv_dropout=dropout, seed=seed, seconds=batch / 64)
+        fake_run(
+            f"{batch}-{dropout}-{seed}", accuracy, batch_size=batch, conv_dropout=dropout, seed=seed, seconds=batch / 64
+        )
         for (batch, dropout), accuracies in GRID.items()
         for seed, accuracy in enumerate(accuracies)
     ]
@@ -36,29 +41,33 @@ def test_a_table_has_what_varies_the_seed_and_no_test_result() -> None:
 
 
 def test_what_only_comes_with_another_network_is_no_parameter() -> None:
-    recipes = [fake("a", 0.9, model="fast"), fake("b", 0.9, model="simple"), fake("c", 0.9, model="fast", seed=1)]
-    assert results.varied_fields([run.config["config"] for run in recipes]) == ["model"]
-    more = [*recipes, fake("d", 0.9, model="fast", epochs=77)]
-    assert results.varied_fields([run.config["config"] for run in more]) == ["model", "epochs"]
+    recipes = [
+        fake_run("a", 0.9, model="fast"),
+        fake_run("b", 0.9, model="simple"),
+        fake_run("c", 0.9, model="fast", seed=1),
+    ]
+    assert results.varied_fields([run.facts["config"] for run in recipes]) == ["model"]
+    more = [*recipes, fake_run("d", 0.9, model="fast", epochs=77)]
+    assert results.varied_fields([run.facts["config"] for run in more]) == ["model", "epochs"]
 
 
 def test_a_parameter_that_an_earlier_version_did_not_have_counts_as_none() -> None:
-    old, new = fake("a", 0.9), fake("b", 0.9)
-    del old.config["config"]["label_smoothing"]
+    old, new = fake_run("a", 0.9), fake_run("b", 0.9)
+    del old.facts["config"]["label_smoothing"]
     trials = results.trials_table([old, new])
     assert results.trial_parameters(trials) == ["label_smoothing"]
     assert results.format_value("label_smoothing", trials.loc["a", "label_smoothing"]) == "none"
 
 
 def test_incomplete_runs_are_left_out_and_none_is_an_error() -> None:
-    assert list(results.trials_table([fake("a", 0.9), fake("b", 0.9, why="stopped")]).index) == ["a"]
+    assert list(results.trials_table([fake_run("a", 0.9), fake_run("b", 0.9, why="stopped")]).index) == ["a"]
     with pytest.raises(RunError, match="no run was trained to the end"):
-        results.trials_table([fake("b", 0.9, why="stopped")])
+        results.trials_table([fake_run("b", 0.9, why="stopped")])
 
 
 def test_runs_on_other_images_do_not_compare() -> None:
     with pytest.raises(RunError, match="digits, mnist: accuracies on different images do not compare"):
-        results.trials_table([fake("a", 0.9), fake("b", 0.9, dataset="mnist")])
+        results.trials_table([fake_run("a", 0.9), fake_run("b", 0.9, dataset="mnist")])
 
 
 def test_settings_agree_with_scipy() -> None:
@@ -81,8 +90,8 @@ def test_settings_agree_with_scipy() -> None:
 
 
 def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
-    found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
-    found += [fake("lucky", 0.99, batch_size=128), fake("unlucky", 0.1, batch_size=32)]
+    found = [fake_run(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
+    found += [fake_run("lucky", 0.99, batch_size=128), fake_run("unlucky", 0.1, batch_size=32)]
     trials = results.trials_table(found)
     settings = results.settings_table(trials)
     assert settings["batch_size"].tolist() == [64, 256, 128, 32]
@@ -93,13 +102,16 @@ def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
 
 
 def test_a_parameter_that_was_varied_is_one_though_each_network_met_one_value() -> None:
-    drawn = [fake("a", 0.9, model="fast", learning_rate=0.04232), fake("b", 0.9, model="simple", learning_rate=0.0012)]
-    assert results.varied_fields([run.config["config"] for run in drawn]) == ["model", "learning_rate"]
+    drawn = [
+        fake_run("a", 0.9, model="fast", learning_rate=0.04232),
+        fake_run("b", 0.9, model="simple", learning_rate=0.0012),
+    ]
+    assert results.varied_fields([run.facts["config"] for run in drawn]) == ["model", "learning_rate"]
 
 
 def test_a_setting_with_other_seeds_is_not_called_worse() -> None:
     accuracies = {64: {0: 0.99, 1: 0.99, 2: 0.80, 3: 0.81}, 256: {2: 0.90, 3: 0.9101, 4: 0.85, 5: 0.87}}
-    found = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, by_seed in accuracies.items() for s, v in by_seed.items()]
+    found = [fake_run(f"{b}{s}", v, batch_size=b, seed=s) for b, by_seed in accuracies.items() for s, v in by_seed.items()]
     settings = results.settings_table(results.trials_table(found))
     assert settings["batch_size"].tolist() == [64, 256]
     assert settings["p_value"].isna().all()
@@ -108,73 +120,71 @@ def test_a_setting_with_other_seeds_is_not_called_worse() -> None:
 def test_a_missing_point_makes_no_effect() -> None:
     """Accuracy goes by the dropout alone; one point of the grid, or two, are not there."""
     whole = [
-        fake(f"{batch}-{dropout}-{seed}", 0.9 if dropout else 0.5, batch_size=batch, conv_dropout=dropout, seed=seed)
+        fake_run(f"{batch}-{dropout}-{seed}", 0.9 if dropout else 0.5, batch_size=batch, conv_dropout=dropout, seed=seed)
         for batch in (64, 256)
         for dropout in (0.0, 0.5)
         for seed in range(3)
     ]
     for missing in (["256-0.0-0"], ["256-0.0-0", "256-0.0-1", "256-0.0-2"]):
-        effect = results.parameter_means(
-            results.trials_table([run for run in whole if run.name not in missing]), "batch_size"
-        )
-        assert effect["mean"][64] == pytest.approx(effect["mean"][256]), missing
+        found = results.trials_table([run for run in whole if run.name not in missing])
+        means = results.parameter_means(found, "batch_size").groupby("batch_size")["validation"].mean()
+        assert means[64] == pytest.approx(means[256]), missing
     apart = [run for run in whole if (run.name[0] == "6") == ("-0.0-" in run.name)]  # as in a random draw: nothing is common
-    assert results.parameter_means(results.trials_table(apart), "batch_size")["runs"].tolist() == [3, 3]
+    assert results.parameter_means(results.trials_table(apart), "batch_size")["seed"].tolist() == [0, 1, 2] * 2
 
 
 def test_values_that_agree_have_no_interval() -> None:
-    assert mean_interval(np.array([0.925, 0.925]))[0] == 0.925
-    assert np.isnan(mean_interval(np.array([0.925, 0.925]))[1:]).all()
+    assert accuracy_interval(np.array([0.925, 0.925]))[0] == 0.925
+    assert np.isnan(accuracy_interval(np.array([0.925, 0.925]))[1:]).all()
 
 
 def test_settings_without_common_seeds_or_spread_have_no_p_value() -> None:
-    one = [fake("a", 0.9, batch_size=64), fake("b", 0.8, batch_size=256)]
+    one = [fake_run("a", 0.9, batch_size=64), fake_run("b", 0.8, batch_size=256)]
     assert results.settings_table(results.trials_table(one))["p_value"].isna().all()
-    shifted = [fake(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
+    shifted = [fake_run(f"{b}{s}", v, batch_size=b, seed=s) for b, v in ((64, 0.75), (256, 0.5)) for s in (0, 1)]
     assert results.settings_table(results.trials_table(shifted))["p_value"].isna().all()
 
 
 def test_differences_that_agree_but_for_the_last_digit_prove_nothing() -> None:
     right = {64: (140, 142), 256: (138, 140)}  # of 144: two fewer in both seeds, which floats write in two ways
-    found = [fake(f"{b}{s}", n / 144, batch_size=b, seed=s) for b, ns in right.items() for s, n in enumerate(ns)]
+    found = [fake_run(f"{b}{s}", n / 144, batch_size=b, seed=s) for b, ns in right.items() for s, n in enumerate(ns)]
     assert results.settings_table(results.trials_table(found))["p_value"].isna().all()
 
 
 def test_a_seed_that_was_trained_twice_counts_once() -> None:
-    found = [fake("a", 0.9, test=0.8), fake("b", 0.9, test=0.9), fake("c", 0.9, test=0.7, seed=1)]
+    found = [fake_run("a", 0.9, test=0.8), fake_run("b", 0.9, test=0.9), fake_run("c", 0.9, test=0.7, seed=1)]
     chosen = results.best_setting(found, results.trials_table(found))
     assert chosen.runs == ("a", "c")
     assert chosen.test[0] == pytest.approx((0.85 + 0.7) / 2)
 
 
 def test_seeds_alone_are_one_setting() -> None:
-    found = results.settings_table(results.trials_table([fake("a", 0.9), fake("b", 0.8, seed=1)]))
+    found = results.settings_table(results.trials_table([fake_run("a", 0.9), fake_run("b", 0.8, seed=1)]))
     assert found[["seeds", "mean"]].values.tolist() == [[2, pytest.approx(0.85)]]
 
 
 def test_none_is_a_value_like_others() -> None:
-    trials = results.trials_table([fake("a", 0.8, patience=2), fake("b", 0.9), fake("c", 0.7, patience=2)])
+    trials = results.trials_table([fake_run("a", 0.8, patience=2), fake_run("b", 0.9), fake_run("c", 0.7, patience=2)])
     found = results.settings_table(trials)
     assert results.formatted_settings(found)["patience"].tolist() == ["off", "2"]
-    assert results.best_setting([fake("b", 0.9, test=0.5)], trials).runs == ("b",)
-    assert results.parameter_means(trials, "patience")["mean"].tolist() == [pytest.approx(0.75), 0.9]
+    assert results.best_setting([fake_run("b", 0.9, test=0.5)], trials).runs == ("b",)
+    assert results.parameter_means(trials, "patience")["validation"].tolist() == [pytest.approx(0.75), 0.9]
 
 
 def test_an_effect_averages_the_other_parameters_seed_by_seed() -> None:
     found = results.parameter_means(results.trials_table(grid()), "batch_size")
     by_seed = (np.array(GRID[64, 0.0]) + np.array(GRID[64, 0.5])) / 2
-    low, high = t.interval(0.95, 2, by_seed.mean(), by_seed.std(ddof=1) / np.sqrt(3))
-    assert found.index.tolist() == [64, 256]
-    assert list(found.loc[64]) == pytest.approx([by_seed.mean(), low, high, 3, 6])
+    assert found["batch_size"].tolist() == [64] * 3 + [256] * 3
+    assert found["validation"].tolist()[:3] == pytest.approx(by_seed)
 
 
 def test_the_chosen_is_best_on_validation_and_only_its_tests_are_opened() -> None:
-    found = grid()
-    for run in found:
-        if not run.name.startswith("64-0.0"):
-            del run.metrics["test"]  # to open it would be an error
-    for run, accuracy in zip(found, (0.91, 0.92, 0.96), strict=False):
-        run.metrics["test"]["accuracy"] = accuracy
+    tests = iter((0.91, 0.92, 0.96))
+    closed: Any = None  # to open it would be an error
+    found = [
+        replace(run, metrics=replace(run.trained(), test=fake_metrics(next(tests), 360) if "64-0.0" in run.name else closed))
+        for run in grid()
+    ]
     chosen = results.best_setting(found, results.trials_table(found))
     assert chosen.setting == {"conv_dropout": 0.0, "batch_size": 64}
     assert chosen.runs == ("64-0.0-0", "64-0.0-1", "64-0.0-2")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,16 @@ from distributed.comm import CommClosedError
 from mnist_utils.experiments import grid, runner, store
 from mnist_utils.experiments.grid import Trial
 from mnist_utils.experiments.store import SweepError
+from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import run_lock
-from mnist_utils.runs.run import read_run
+from mnist_utils.training.checkpoint import save_checkpoint
+from mnist_utils.training.fit import epoch_images
 from tests.conftest import Cli
 
 SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
 
 
-def points(**given: Any) -> list[Trial]:
+def trials(**given: Any) -> list[Trial]:
     return grid.make_trials(SMALL | given)[0]
 
 
@@ -35,43 +38,77 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def test_points_are_computed_kept_and_not_computed_again(client: Client, tmp_path: Path) -> None:
-    both = points(seed="0:2")
+def test_trials_are_trained_once(client: Client, tmp_path: Path) -> None:
+    both = trials(seed="0:2")
     runner.run_trials(client, both, tmp_path, progress=False)
     assert store.pending_trials(tmp_path, both) == []
-    run = read_run(both[0].key, tmp_path / store.TRIALS)
-    assert run.config["config"] == both[0].config.model_dump()
+    run = read_run(both[0].key, store.trials_folder(tmp_path))
+    assert run.facts["config"] == both[0].config.model_dump()
     assert (run.path / "model.keras").is_file()
-    assert (run.path / "notebooks" / "02_train.ipynb").is_file()
     assert not list(run.path.rglob("checkpoint.npz"))
-    assert {path.name for path in (tmp_path / store.TRIALS).iterdir()} == {point.key for point in both}
-    assert list(runner.compute_trials(client, [])) == []
+    assert {path.name for path in store.trials_folder(tmp_path).iterdir()} == {trial.key for trial in both}
+    assert [path.name for path in tmp_path.iterdir()] == ["trials"]
     before = (run.path / "metrics.json").stat().st_mtime_ns
     runner.run_trials(client, both, tmp_path, progress=False)  # nothing is left to do
     assert (run.path / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_a_point_that_fails_is_tried_again_kept_with_its_notebook_and_stops_no_other(
+def test_a_trial_that_fails_says_why_and_stops_no_other(
     client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad, good = points(seed="0:2")
+    bad, good = trials(seed="0:2")
     bad = Trial(bad.key, bad.config.model_copy(update={"learning_rate": 1e30}), bad.sha256)  # past TrainConfig's check
     runner.run_trials(client, [bad, good], tmp_path, retries=1)
     assert store.pending_trials(tmp_path, [bad, good]) == [bad]
     run = store.read_trials(tmp_path, [bad])[bad.key]
-    assert "learning_rate: given" in run.incomplete
-    said = capsys.readouterr().err
-    assert said.count("learning_rate: given") == 2
-    assert said.count("is tried again") == 1
+    assert "the loss is no longer a number" in run.incomplete
+    assert "seed 0: the loss is no longer a number" in capsys.readouterr().err
 
 
-def test_other_data_than_meant_is_a_failure(client: Client) -> None:
-    (one,) = points()
-    ((_, outcome, last),) = runner.compute_trials(client, [Trial(one.key, one.config, "0" * 64)], retries=0)
-    assert last
-    assert re.match(r"the worker on \S+ has a digits of SHA-256 [0-9a-f]{12}\.\.\.,", outcome.error)
-    assert "not 000000000000..." in outcome.error
-    assert outcome.packed == b""  # it was not trained on
+def test_other_data_than_meant_is_a_failure(client: Client, tmp_path: Path) -> None:
+    (one,) = trials()
+    one = Trial(one.key, one.config, "0" * 64)
+    runner.run_trials(client, [one], tmp_path, retries=0, progress=False)
+    run = store.read_trials(tmp_path, [one])[one.key]
+    assert re.match(r"the worker on \S+ has a digits of SHA-256 [0-9a-f]{12}\.\.\.,", run.incomplete)
+    assert "not 000000000000..." in run.incomplete
+    assert not run.facts  # it was not trained on
+
+
+def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = trials(epochs=2)
+    begun = threading.Event()
+
+    def save_and_die(*arguments: Any) -> None:
+        save_checkpoint(*arguments)
+        begun.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_utils.training.fit.save_checkpoint", save_and_die)
+    train = partial(runner.train_trial, one.key, one.config, one.sha256, tmp_path, data_dir=None)
+    with store.shared_token(tmp_path) as token:
+        with pytest.raises(KeyboardInterrupt):
+            train(token=token)
+        assert begun.is_set()
+        assert read_run(one.key, store.trials_folder(tmp_path)).epochs_done == 1
+        monkeypatch.undo()
+        epochs: list[int] = []
+
+        def remember(*arguments: Any) -> Any:
+            epochs.append(arguments[-1])
+            return epoch_images(*arguments)
+
+        monkeypatch.setattr("mnist_utils.training.fit.epoch_images", remember)
+        assert train(token=token) == b""
+    assert epochs == [1]  # counted from 0: the second only
+    assert store.pending_trials(tmp_path, [one]) == []
+
+
+def test_a_worker_without_the_sweeps_folder_sends_its_run(tmp_path: Path) -> None:
+    (one,) = trials()
+    packed = runner.train_trial(one.key, one.config, one.sha256, tmp_path, "not-here", None)
+    assert list(tmp_path.iterdir()) == []
+    assert store.store_trial(tmp_path, one.key, packed).config == one.config
 
 
 class WebServer(BaseHTTPRequestHandler):
@@ -82,7 +119,7 @@ class WebServer(BaseHTTPRequestHandler):
 ASK = """
 import sys
 from mnist_utils.experiments import runner
-runner._FIRST_ANSWER = 1
+runner._FIRST_REPLY_SECONDS = 1
 for address in sys.argv[1:]:
     try:
         with runner.connect_cluster(address):
@@ -134,13 +171,13 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     arguments += ["-p", "seed", "0:2"]
     status, out, err = mnist(*arguments)
     assert status == 0
-    assert "2 points, 2 of them to be done" in err
+    assert "2 trials, 2 of them to be done" in err
     assert "its test accuracy" in out
     folder = tmp_path / store.SWEEPS / "mine"
-    assert {path.name for path in folder.iterdir()} == {"sweep.json", "table.csv", "report.html", "points"}
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "table.csv", "report.html", "trials"}
     status, again, err = mnist(*arguments)
     assert (status, again) == (0, out)
-    assert "2 points, 0 of them to be done" in err
+    assert "2 trials, 0 of them to be done" in err
     with run_lock(folder, "mine"):
         status, _, err = mnist(*arguments)
     assert status != 0
@@ -183,20 +220,15 @@ def _pid(_: int) -> int:
 def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one,) = points()
+    (one,) = trials()
 
     def gone(_: Future[Any], **__: Any) -> None:
         raise CommClosedError
 
     monkeypatch.setattr(Future, "result", gone)
-    monkeypatch.setattr(runner, "compute_trial", _nothing)
     with pytest.raises(SweepError, match="the scheduler went away"):
         runner.run_trials(client, [one], tmp_path, progress=False)
     assert store.pending_trials(tmp_path, [one]) == [one]
-
-
-def _nothing(*_: Any) -> runner.Outcome:
-    return runner.Outcome(b"", "")
 
 
 def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,10 +236,10 @@ def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypat
     file.write_text("seed: 1:5\nconv_dropout: [0, 0.25]\ndataset: digits\n")
     asked: dict[str, Any] = {}
 
-    def points(given: dict[str, Any], **_: Any) -> None:
+    def trials(given: dict[str, Any], **_: Any) -> None:
         asked.update(given)
         raise SweepError("seen")
 
-    monkeypatch.setattr(grid, "make_trials", points)
+    monkeypatch.setattr(grid, "make_trials", trials)
     assert mnist("sweep", "-f", str(file))[0] == 1
     assert asked == {"seed": "1:5", "conv_dropout": ["0", "0.25"], "dataset": "digits"}  # YAML's own 1:5 is 65
