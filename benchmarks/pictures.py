@@ -18,7 +18,7 @@ from mnist_utils.evaluation.statistics import wilson_interval
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import find_model, results_dir
+from mnist_utils.runs.find import find_model, results_dir
 from tests.pictures import KINDS
 
 SEED = 0

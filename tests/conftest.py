@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,11 +15,15 @@ from mnist_utils.cli import main
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+    from mnist_utils.data.datasets import Dataset
+    from mnist_utils.runs.run import Run
+
 pytest.register_assert_rewrite("tests.asking")
 
 REAL_MNIST = os.environ.get("MNIST_DATA_DIR", "")
 _NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
 Cli = Callable[..., tuple[int, str, str]]
+TINY: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50}
 
 
 def isolation(home: Path) -> dict[str, str | None]:
@@ -65,6 +69,24 @@ def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def real_mnist() -> Path:
     assert REAL_MNIST, "set MNIST_DATA_DIR to a folder with the real MNIST"
     return Path(REAL_MNIST).resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """Load 200 training images of digits."""
+    from mnist_utils.training.config import make_config
+    from mnist_utils.training.fit import load_training_data
+
+    return load_training_data(make_config(**TINY))[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train a tiny model once for all tests; they must not change its folder."""
+    from mnist_utils.runs.record import record_run
+    from mnist_utils.training.config import make_config
+
+    return record_run(make_config(**TINY), tiny, "tiny", tmp_path_factory.mktemp("results"), progress=False)
 
 
 @pytest.fixture

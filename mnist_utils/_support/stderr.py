@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_NOISE = re.compile(rb"oneDNN custom operations are on|before absl::InitializeLog\(\)")
+_NOISE = re.compile(rb"oneDNN custom operations are on|before absl::InitializeLog\(\)|^INFO: Created TensorFlow Lite")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import Literal
 
 from mnist_utils import MnistError
 from mnist_utils.data.sources import find_copy
-from mnist_utils.runs.run import list_runs
+from mnist_utils.runs.find import list_runs
 
 State = Literal["ok", "missing", "broken"]
 _SECONDS = 3.0  # to wait for an answer of a display or of Lab

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mnist_utils.evaluation.metrics import Metrics
     from mnist_utils.runs.run import Run
 
 
@@ -32,21 +33,19 @@ def format_epochs(n: int) -> str:
 
 def print_result(run: Run) -> None:
     """Print what a training found: accuracies with intervals, time, where the run lies."""
-    for part in "validation", "test":
-        numbers = run.metrics[part]
-        print(
-            f"{part + ' accuracy':19}  {format_share(numbers)} on {numbers['n']:,} images of {run.config['dataset']['name']}"
-        )
-    print(f"{'training time':19}  {run.metrics['seconds']['training']:.1f} s")
-    if note := run.config["dataset"]["note"]:
-        print(f"{'note':19}  {note}")
+    found = run.trained()
+    for part, numbers in ("validation", found.validation), ("test", found.test):
+        print(f"{part + ' accuracy':19}  {format_accuracy(numbers)} on {numbers.n:,} images of {run.dataset_name}")
+    print(f"{'training time':19}  {found.seconds['training']:.1f} s")
+    if run.dataset_note:
+        print(f"{'note':19}  {run.dataset_note}")
     print(f"{'run':19}  {run.path}")
 
 
-def format_share(numbers: dict[str, Any], between: str = " ") -> str:
+def format_accuracy(numbers: Metrics, between: str = " ") -> str:
     """Write an accuracy with its interval, in per cent."""
-    low, high = numbers["accuracy_interval"]
-    return f"{numbers['accuracy']:.2%}{between}({100 * low:.2f}-{100 * high:.2f})"
+    low, high = numbers.accuracy_interval
+    return f"{numbers.accuracy:.2%}{between}({100 * low:.2f}-{100 * high:.2f})"
 
 
 def show_table(table: Table) -> None:

@@ -43,8 +43,8 @@ def run_command(
     from rich.console import Console
 
     from mnist_utils.pipeline import execute, parameters
+    from mnist_utils.runs.find import results_dir
     from mnist_utils.runs.record import new_run_name
-    from mnist_utils.runs.run import results_dir
     from mnist_utils.training.config import make_config
 
     given = parameters.read_parameters_file(parameters_file) if parameters_file else {}
@@ -83,7 +83,7 @@ def _print_pipeline(done: list[StepResult], folder: Path, page: Path) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mnist_utils.runs.run import is_complete, read_run
+    from mnist_utils.runs.find import is_trained, read_run
 
     table = Table(box=SIMPLE_HEAD)
     table.add_column("notebook", no_wrap=True)
@@ -91,8 +91,8 @@ def _print_pipeline(done: list[StepResult], folder: Path, page: Path) -> None:
     for notebook in done:
         table.add_row(notebook.name, f"{notebook.seconds:.1f}{' (before)' if notebook.before else ''}")
     show_table(table)
-    if is_complete(folder):
+    if is_trained(folder):
         print_result(read_run(folder, folder.parent))
     else:
-        print(f"{'run':19}  {folder}, in which no network was trained")
+        print(f"{'run':19}  {folder}, in which no model was trained")
     print(f"{'report':19}  {page}")

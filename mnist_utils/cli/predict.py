@@ -33,7 +33,7 @@ def predict_command(
 ) -> None:
     """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
     from mnist_utils.runs import inference
-    from mnist_utils.runs.run import find_model, results_dir, run_of_model
+    from mnist_utils.runs.find import find_model, results_dir, run_of_model
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
@@ -41,18 +41,17 @@ def predict_command(
     if not images:
         raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
     path = find_model(model, results_dir(results))
-    network, temperature = inference.load_model(path), inference.temperature_of(path)
-    run = run_of_model(path)
+    predict, run = inference.load_model(path), run_of_model(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     answers = [
-        _predict_picture(picture, network, temperature, polarity, drawn)  # type: ignore[arg-type]
+        _predict_picture(picture, predict, polarity, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
     if as_json:
         print(json.dumps(answers))
     else:
-        trained = f", trained on {run.config['dataset']['name']}" if run else ", of no run: its confidence is not calibrated"
+        trained = f", trained on {run.dataset_name}" if run else ", of no run"
         _print_predictions(answers, f"{path}{trained}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(1)
@@ -75,37 +74,34 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _predict_picture(
-    name: str, network: Any, temperature: float, polarity: Polarity, drawn: set[Path] | None
-) -> dict[str, Any]:
+def _predict_picture(name: str, predict: Any, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
     from mnist_utils.preprocessing.decode import ImageError
     from mnist_utils.runs import inference
 
     picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        answer = inference.predict_picture(picture, network, temperature=temperature, polarity=polarity)
+        found = inference.predict_picture(picture, predict, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
-    reading = answer.reading
+    seen = found.seen
     if drawn is not None:
-        _save_steps(name, reading, drawn)
-    top = [[digit, inference.round_down(probability)] for digit, probability in answer.top()]
+        _save_steps(name, seen, drawn)
+    top = [[digit, inference.round_down(probability)] for digit, probability in found.top()]
     return {
         "path": name,
         "label": top[0][0],
-        "probability": round(float(answer.softmax.max()), 4),
-        "confidence": top[0][1],
+        "probability": top[0][1],
         "top": top,
         "reading": {
-            "inverted": reading.inverted,
-            "crop": reading.crop,
-            "frames": reading.frames,
-            "stroke": reading.stroke,
+            "inverted": seen.inverted,
+            "crop": seen.crop,
+            "frames": seen.frames,
+            "stroke": seen.stroke,
         },
     }
 
 
-def _save_steps(name: str, reading: PreprocessedImage, drawn: set[Path]) -> None:
+def _save_steps(name: str, image: PreprocessedImage, drawn: set[Path]) -> None:
     from matplotlib.figure import Figure
 
     from mnist_utils.plots import preprocessing_steps
@@ -113,17 +109,17 @@ def _save_steps(name: str, reading: PreprocessedImage, drawn: set[Path]) -> None
     stem = Path(name).stem if name != "-" else "stdin"
     path = next(path for n in itertools.count(1) if (path := Path(f"{stem}{f'-{n}' * (n > 1)}{_STEPS}")) not in drawn)
     drawn.add(path)  # another picture of this command may have the same name
-    title = f"{name}, read as {'dark on light' if reading.inverted else 'light on dark'}"
-    preprocessing_steps(reading, title=title, figure=Figure()).savefig(path, dpi=100)
+    title = f"{name}, read as {'dark on light' if image.inverted else 'light on dark'}"
+    preprocessing_steps(image, title=title, figure=Figure()).savefig(path, dpi=100)
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_predictions(answers: list[dict[str, Any]], network: str) -> None:
+def _print_predictions(answers: list[dict[str, Any]], model: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=Text(f"network: {network}"), caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(caption=Text(f"model: {model}"), caption_justify="left", box=SIMPLE_HEAD)
     short = max(len(answer["path"]) for answer in answers) <= 44  # half of a narrow terminal: let the others fold
     for column in "picture", "digit", "confidence", "next", "ink":
         table.add_column(
@@ -135,7 +131,7 @@ def _print_predictions(answers: list[dict[str, Any]], network: str) -> None:
                 f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in answer["top"][1:] if share >= 0.001
             )
             seen = "dark" if answer["reading"]["inverted"] else "light"
-            table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['confidence']:.2f}%", others, seen)
+            table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['probability']:.2f}%", others, seen)
     if table.row_count:
         show_table(table)
     for answer in answers:

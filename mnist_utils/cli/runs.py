@@ -1,4 +1,4 @@
-"""`mnist evaluate`, `runs`, `compare_command` and `show_command`: recorded runs."""
+"""`mnist evaluate`, `runs`, `compare` and `show`: recorded runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnist_utils.cli.console import format_epochs, format_share, show_table
+from mnist_utils.cli.console import format_accuracy, format_epochs, show_table
 from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
 from mnist_utils.cli.pipeline import write_run_report
 
@@ -35,10 +35,10 @@ def evaluate_command(
     """
     from dataclasses import asdict
 
-    from mnist_utils.runs import run as runs_run
     from mnist_utils.runs.evaluate import summarize_run
+    from mnist_utils.runs.find import read_run, results_dir
 
-    found = runs_run.read_run(run, runs_run.results_dir(results))
+    found = read_run(run, results_dir(results))
     if robustness:
         _evaluate_robustness(found, data_dir, as_json)
         return
@@ -46,18 +46,11 @@ def evaluate_command(
     if as_json:
         print(json.dumps({"run": found.name} | rows))
         return
-    print(f"{runs_run.describe_run(found)}; {rows['n']:,} test images, 95 % intervals over them")
-    for name, words in _WORDS.items():
+    print(f"{found.describe()}; {rows['n']:,} test images, 95 % intervals over them")
+    for name in "accuracy", "expected_calibration_error":
         low, high = rows[f"{name}_interval"]
-        print(f"{words:34}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
-    print(f"{'log loss, with the temperature':34}  {rows['log_loss']:.4f} nat")
-
-
-_WORDS = {
-    "accuracy": "accuracy",
-    "expected_calibration_error": "expected calibration error",
-    "calibrated_error": "... with the run's temperature",
-}
+        print(f"{name.replace('_', ' '):26}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
+    print(f"{'log loss':26}  {rows['log_loss']:.4f} nat")
 
 
 def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
@@ -80,26 +73,24 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from mnist_utils.runs import run as runs_run
-
     table = Table(box=SIMPLE_HEAD)
     for column, justify in ("images", "left"), ("kind", "left"), ("n", "right"), ("accuracy", "right"), ("95 %", "right"):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("against clean, points", justify="right")
     for row in found.table.reset_index().to_dict("records"):
-        noise = "" if row["p_value"] < 0.05 else " (noise)"
-        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{noise}"
+        significance = "" if row["p_value"] < 0.05 else " (not significant)"
+        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{significance}"
         between = f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"
         name = row["change"].replace("_", " ")
         table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
     low, high = found.mean_interval
-    print(runs_run.describe_run(run))
+    print(run.describe())
     show_table(table)
     print(
         f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
     )
-    print("intervals: over test images; (noise): a difference could not be shown (McNemar's test, 5 %, Holm's correction)")
+    print("intervals over test images; significance by McNemar's test at 5 %, Holm's correction")
 
 
 def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> None:
@@ -108,10 +99,10 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
     from rich.table import Table
     from rich.text import Text
 
-    from mnist_utils.runs import run as runs_run
+    from mnist_utils.runs.find import list_runs, results_dir
 
-    folder = runs_run.results_dir(results)
-    found = runs_run.list_runs(folder)
+    folder = results_dir(results)
+    found = list_runs(folder)
     if as_json:
         print(json.dumps([_as_json(run) for run in found]))
         return
@@ -120,31 +111,31 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
         return
     table = Table(caption=Text(f"{folder}; 95 % intervals over the images"), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
-    table.add_column("network")  # what gives way in a narrow terminal
+    table.add_column("model")  # what gives way in a narrow terminal
     for column in "validation", "test", "training":
         table.add_column(column, no_wrap=True)
     for run in found:
-        hyper = run.config["config"]
-        network = f"{hyper['model']} on {run.config['dataset']['name']}" if hyper else "none yet"
-        recipe = f"{format_epochs(hyper['epochs'])}, seed {hyper['seed']}" if hyper else ""
+        model = f"{run.config.model} on {run.dataset_name}" if run.facts else "none yet"
+        recipe = f"{format_epochs(run.config.epochs)}, seed {run.config.seed}" if run.facts else ""
         if not run.metrics:
             numbers = "incomplete", "", ""
         else:
-            seconds = f"{run.metrics['seconds']['training']:.1f} s"
-            numbers = format_share(run.metrics["validation"], "\n"), format_share(run.metrics["test"], "\n"), seconds
-        table.add_row(run.name, f"{network}\n{recipe}", *numbers)
+            seconds = f"{run.metrics.seconds['training']:.1f} s"
+            numbers = format_accuracy(run.metrics.validation, "\n"), format_accuracy(run.metrics.test, "\n"), seconds
+        table.add_row(run.name, f"{model}\n{recipe}", *numbers)
     show_table(table)
     for run in found:
         if run.incomplete:
             done = run.epochs_done
-            how_far = "" if done is None else f" ({done} of {format_epochs(run.config['config']['epochs'])} done)"
+            how_far = "" if done is None else f" ({done} of {format_epochs(run.config.epochs)} done)"
             print(f"{run.name} is incomplete: {run.incomplete}{how_far}")
 
 
 def _as_json(run: Run) -> dict[str, Any]:
-    row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.config["dataset"]["name"]}
-    accuracies = {part: run.metrics[part]["accuracy"] for part in ("validation", "test") if run.metrics}
-    return row | {"config": run.config["config"], "accuracy": accuracies, "epochs_done": run.epochs_done}
+    row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.dataset_name}
+    found = run.metrics
+    accuracies = {"validation": found.validation.accuracy, "test": found.test.accuracy} if found else {}
+    return row | {"config": run.facts.get("config", {}), "accuracy": accuracies, "epochs_done": run.epochs_done}
 
 
 def compare_command(
@@ -156,20 +147,20 @@ def compare_command(
     """Say whether run B is really better than run A on the same test images."""
     from dataclasses import asdict
 
-    from mnist_utils.runs import run as runs_run
     from mnist_utils.runs.compare import compare_runs
+    from mnist_utils.runs.find import read_run, results_dir
 
-    folder = runs_run.results_dir(results)
-    run_a, run_b = runs_run.read_run(a, folder), runs_run.read_run(b, folder)
+    folder = results_dir(results)
+    run_a, run_b = read_run(a, folder), read_run(b, folder)
     found = compare_runs(run_a, run_b)
     if as_json:
         print(json.dumps({"a": run_a.name, "b": run_b.name} | asdict(found)))
         return
     low, high = found.difference_interval
     for letter, run in ("A", run_a), ("B", run_b):
-        accuracy, dataset = format_share(run.metrics["test"]), run.config["dataset"]["name"]
-        print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {dataset} test images")
-    print(f"only A is right on {found.only_a} images, only B on {found.only_b}")
+        accuracy = format_accuracy(run.trained().test)
+        print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {run.dataset_name} test images")
+    print(f"only A is correct on {found.only_a} images, only B on {found.only_b}")
     print(f"B minus A: {100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})")
     print(f"McNemar's exact test: p = {found.p_value:.2g}")
     if found.p_value >= 0.05:
@@ -180,13 +171,13 @@ def compare_command(
 
 def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: ResultsOption = None) -> None:
     """Open a run's figures in windows, where there is a display."""
-    from mnist_utils.runs import run as runs_run
-    from mnist_utils.runs.record import draw_figures
+    from mnist_utils.runs.find import read_run, results_dir
+    from mnist_utils.runs.run import FIGURES
 
-    found = runs_run.read_run(run, runs_run.results_dir(results))
-    runs_run.check_trained(found, "figures yet")
-    if found.config["dataset"]["note"]:
-        print(f"note: {found.config['dataset']['note']}")
+    found = read_run(run, results_dir(results))
+    found.trained("figures yet")
+    if found.dataset_note:
+        print(f"note: {found.dataset_note}")
     files = sorted(str(path) for path in (found.path / "figures").glob("*.png"))
     os.environ.setdefault("MPLBACKEND", "macosx" if sys.platform == "darwin" else "TkAgg")
     try:
@@ -198,7 +189,7 @@ def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder
         figures = {}
     else:
         reason = f"matplotlib's backend {plt.get_backend()} has none"
-        figures = draw_figures(found, new_figure=plt.figure)
+        figures = {name: found.figure(name, figure=plt.figure()) for name in FIGURES}
     shown = figures and all(figure.canvas.required_interactive_framework for figure in figures.values())
     if not shown:
         print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))

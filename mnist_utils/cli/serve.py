@@ -32,7 +32,7 @@ def doctor_command(
     import dataclasses
 
     from mnist_utils.cli import checks
-    from mnist_utils.runs.run import results_dir
+    from mnist_utils.runs.find import results_dir
 
     if unknown := sorted(set(things or []) - set(checks.CHECKS)):
         raise ConfigError(f"doctor: given {', '.join(unknown)}; allowed: {', '.join(checks.CHECKS)}")
@@ -58,7 +58,7 @@ def serve_command(
     results: ResultsOption = None,
 ) -> None:
     """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""
-    from mnist_utils.runs.run import find_model, results_dir
+    from mnist_utils.runs.find import find_model, results_dir
     from mnist_utils.serving import server
 
     server.run_server(find_model(model, results_dir(results)), host, port, workers)
@@ -74,7 +74,7 @@ def export_command(
 ) -> None:
     """Write a run's network for TF-Serving, Triton or KServe, and compare its answers with Keras's."""
     from mnist_utils.runs.export import TOLERANCE, export_model
-    from mnist_utils.runs.run import read_run, results_dir
+    from mnist_utils.runs.find import read_run, results_dir
 
     found = read_run(run, results_dir(results))
     folder, difference = export_model(found, kind, output, name=name, version=version)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,29 +61,28 @@ def train_command(
     """
     from rich.console import Console
 
+    from mnist_utils.runs.find import is_trained, results_dir
     from mnist_utils.runs.record import new_run_folder, new_run_name, record_run
-    from mnist_utils.runs.run import is_complete, results_dir
     from mnist_utils.training.config import make_config
 
-    given = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
+    config = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
     folder = results_dir(results)
-    name = new_run_name(given, folder) if run is None else new_run_folder(run, folder).name
+    name = new_run_name(config, folder) if run is None else new_run_folder(run, folder).name
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data"):
-            from mnist_utils.training.fit import prepare_training
+            from mnist_utils.training.fit import load_training_data
 
-            settled, dataset = prepare_training(data_dir=data_dir, **hyper_parameters)
+            config, dataset = load_training_data(config, data_dir=data_dir)
         if dataset.note:
             console.print(f"note: {dataset.note}", style="yellow")
-        already = is_complete(folder / name)
+        already = is_trained(folder / name)
         if not already:
             console.print(
-                f"training {settled.model} on {dataset.name} ({len(dataset.x_train):,} images, "
-                f"{format_epochs(settled.epochs)} of batch {settled.batch_size}, seed {settled.seed}) into {folder / name}"
+                f"training {config.model} on {dataset.name} ({len(dataset.x_train):,} images, "
+                f"{format_epochs(config.epochs)} of batch {config.batch_size}, seed {config.seed}) into {folder / name}"
             )
-        with _no_notebooks(folder / name):
-            made = record_run(settled, dataset, name, folder, progress=not quiet)
+        made = record_run(config, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
         begun = (folder / name / "config.json").exists()
         fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
@@ -91,20 +91,10 @@ def train_command(
     if already:
         console.print(f"run {name} was finished already; this is what it found", style="yellow")
     if as_json:
-        facts = made.config["dataset"]
-        found = {"run": made.name, "path": str(made.path), "dataset": facts["name"], "note": facts["note"]}
-        print(json.dumps(found | made.metrics))
+        found = {"run": made.name, "path": str(made.path), "dataset": made.dataset_name, "note": made.dataset_note}
+        print(json.dumps(found | asdict(made.trained())))
     else:
         print_result(made)
-
-
-def _no_notebooks(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Keep `mnist run` out of a run's folder, or be kept out by it."""
-    from mnist_utils.runs.record import run_lock
-    from mnist_utils.runs.run import NOTEBOOKS
-
-    place = folder / NOTEBOOKS
-    return run_lock(place, folder.name) if place.is_dir() else contextlib.nullcontext()
 
 
 def _remove_if_empty(folder: Path) -> None:

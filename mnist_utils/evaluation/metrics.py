@@ -1,4 +1,4 @@
-"""From a network's probabilities and the true labels to numbers."""
+"""From a model's probabilities and the true labels to numbers."""
 
 from __future__ import annotations
 
@@ -86,3 +86,10 @@ def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metric
         ],
         confusion_matrix=metrics.confusion_matrix(labels, answers, labels=_CLASSES).tolist(),
     )
+
+
+def metrics_from_dict(content: dict[str, Any]) -> Metrics:
+    """Make `Metrics` again of what `dataclasses.asdict` made of it, after a way through JSON."""
+    low, high = content["accuracy_interval"]
+    per_class = [ClassMetrics(**row) for row in content["per_class"]]
+    return Metrics(**content | {"accuracy_interval": (low, high), "per_class": per_class})

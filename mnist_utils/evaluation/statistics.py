@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t, ttest_1samp
 
 from mnist_utils import MnistError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ACCURACY_TOLERANCE = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
 
@@ -28,16 +30,28 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of accuracies, shape (n,), 0 to 1, and Student's 95 % interval for it, within 0 to 1.
+def student_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of `values`, shape (n,), and Student's 95 % interval for it.
 
-    NaN in place of the interval for one value, and for several that agree: a few images may do so by chance.
+    NaN in place of the interval for one value, and for several that agree: a few may do so by chance.
+
+    References
+    ----------
+    Student (1908), The probable error of a mean. Biometrika 6.
     """
+    from scipy.stats import t
+
     mean = float(values.mean())
     if len(values) < 2 or np.ptp(values) < ACCURACY_TOLERANCE:
-        return mean, np.nan, np.nan
+        return mean, math.nan, math.nan
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+    return mean, mean - half, mean + half
+
+
+def accuracy_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of accuracies, 0 to 1, and its `student_interval`, within 0 to 1."""
+    mean, low, high = student_interval(values)
+    return mean, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -184,12 +198,9 @@ def paired_effect(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy
 
     Raises
     ------
-    AblationError
+    ComparisonError
         If a variant is missing, the seeds differ, or there are fewer than two: one pair has no spread.
 
-    References
-    ----------
-    Student (1908), The probable error of a mean. Biometrika 6.
     """
     missing = {a, b} - set(trials["variant"])
     if missing:
@@ -205,10 +216,8 @@ def paired_effect(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy
         )
     values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
     effects = np.log(values_b / values_a) if ratio else values_b - values_a
-    low = high = mean = float(effects.mean())
-    if np.ptp(effects) > ACCURACY_TOLERANCE:  # else the t statistic divides by zero, or by a float's last digits
-        interval = ttest_1samp(effects, 0).confidence_interval(0.95)
-        low, high = float(interval.low), float(interval.high)
+    mean, low, high = student_interval(effects)
+    low, high = (mean if math.isnan(end) else end for end in (low, high))
     if ratio:
         mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
     return PairedEffect(a, b, measure, pairs, ratio, tuple(values_a.tolist()), tuple(values_b.tolist()), mean, (low, high))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnist_utils.runs.run import Run, RunError, check_trained, read_predictions
+from mnist_utils.runs.run import Run, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def runs_table(found: list[Run]) -> pd.DataFrame:
-    """Put whole runs into a table: run, data, network, epochs, seed, validation, 95 % interval, seconds of training."""
+    """Put trained runs into a table: run, data, model, epochs, seed, validation, 95 % interval, seconds of training."""
     import pandas as pd
 
     return pd.DataFrame(
         {
             "run": run.name,
-            "data": run.config["dataset"]["name"],
-            "network": run.config["config"]["model"],
-            "epochs": run.config["config"]["epochs"],
-            "seed": run.config["config"]["seed"],
-            "validation": f"{run.metrics['validation']['accuracy']:.2%}",
-            "95 % interval": "{:.2%} to {:.2%}".format(*run.metrics["validation"]["accuracy_interval"]),
-            "seconds": round(run.metrics["seconds"]["training"]),
+            "data": run.dataset_name,
+            "model": run.config.model,
+            "epochs": run.config.epochs,
+            "seed": run.config.seed,
+            "validation": f"{run.metrics.validation.accuracy:.2%}",
+            "95 % interval": "{:.2%} to {:.2%}".format(*run.metrics.validation.accuracy_interval),
+            "seconds": round(run.metrics.seconds["training"]),
         }
         for run in found
         if run.metrics
@@ -43,11 +43,11 @@ def compare_runs(a: Run, b: Run) -> PairedComparison:
     from mnist_utils.evaluation.statistics import mcnemar_test
 
     for run in a, b:
-        check_trained(run, "test result to compare")
-    if a.config["dataset"]["sha256"] != b.config["dataset"]["sha256"]:
-        names = [run.config["dataset"]["name"] for run in (a, b)]
+        run.trained("test result to compare")
+    if a.sha256 != b.sha256:
         raise RunError(
-            f"{a.name} was tested on {names[0]}, {b.name} on {names[1]}: not the same images, so nothing to compare"
+            f"{a.name} was tested on {a.dataset_name}, {b.name} on {b.dataset_name}: not the same images, "
+            "so nothing to compare"
         )
-    (probabilities_a, labels), (probabilities_b, _) = read_predictions(a), read_predictions(b)
+    (probabilities_a, labels), (probabilities_b, _) = a.predictions(), b.predictions()
     return mcnemar_test(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)

@@ -1,4 +1,4 @@
-"""A recorded run, looked at again: how good its network is, how well calibrated, and what changed pictures do to it."""
+"""A recorded run, evaluated again: accuracy, calibration, and robustness to changed images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_utils._support import files
-from mnist_utils.evaluation import calibration
+from mnist_utils.evaluation.calibration import calibration_error_interval
 from mnist_utils.evaluation.metrics import compute_metrics
-from mnist_utils.runs import inference
-from mnist_utils.runs.run import Run, RunError, check_trained, describe_run, load_run_dataset, read_predictions
+from mnist_utils.runs.run import Run, RunError
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.robustness import Robustness
@@ -35,11 +34,9 @@ class TestSummary:
     accuracy, accuracy_interval : float, (float, float)
         0 to 1, with Wilson's 95 % interval.
     expected_calibration_error, expected_calibration_error_interval : float, (float, float)
-        Of the probabilities as the network gives them, see `evaluation.calibration.calibration_error_interval`.
-    calibrated_error, calibrated_error_interval : float, (float, float)
-        The same with the run's temperature, which was fitted on validation images.
+        See `evaluation.calibration.calibration_error_interval`.
     log_loss : float
-        With that temperature, in nat.
+        In nat.
     """
 
     n: int
@@ -47,31 +44,26 @@ class TestSummary:
     accuracy_interval: tuple[float, float]
     expected_calibration_error: float
     expected_calibration_error_interval: tuple[float, float]
-    calibrated_error: float
-    calibrated_error_interval: tuple[float, float]
     log_loss: float
 
 
 def summarize_run(run: Run) -> TestSummary:
-    """Compute what a run's recorded answers say; neither its network nor its data set is needed.
+    """Compute what a run's recorded predictions say; neither its model nor its data set is needed.
 
     Raises
     ------
     RunError
         If the run is incomplete or damaged.
     """
-    check_trained(run, "network to evaluate yet")
-    probabilities, labels = read_predictions(run)
-    scaled = calibration.apply_temperature(probabilities, run.temperature)
-    found = compute_metrics(scaled, labels)
+    run.trained("model to evaluate yet")
+    probabilities, labels = run.predictions()
+    found = compute_metrics(probabilities, labels)
     return TestSummary(
         n=found.n,
         accuracy=found.accuracy,
         accuracy_interval=found.accuracy_interval,
-        expected_calibration_error=calibration.expected_calibration_error(probabilities, labels),
-        expected_calibration_error_interval=calibration.calibration_error_interval(probabilities, labels),
-        calibrated_error=found.expected_calibration_error,
-        calibrated_error_interval=calibration.calibration_error_interval(scaled, labels),
+        expected_calibration_error=found.expected_calibration_error,
+        expected_calibration_error_interval=calibration_error_interval(probabilities, labels),
         log_loss=found.log_loss,
     )
 
@@ -79,7 +71,7 @@ def summarize_run(run: Run) -> TestSummary:
 def evaluate_robustness(
     run: Run, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
 ) -> Robustness:
-    """Ask a run's network about its test images, changed; about digits of another data set; see `measure_robustness`.
+    """Let a run's model predict its test images, changed, and digits of another data set; see `measure_robustness`.
 
     Parameters
     ----------
@@ -92,18 +84,15 @@ def evaluate_robustness(
     Raises
     ------
     RunError, DataError, ModelError
-        If the run is incomplete, its data set cannot be had, or its network cannot be loaded.
+        If the run is incomplete, its data set is not available, or its model cannot be loaded.
     """
     from mnist_utils.data.datasets import load_dataset
     from mnist_utils.evaluation.robustness import measure_robustness
 
-    check_trained(run, "network to evaluate yet")
-    dataset = load_run_dataset(run, data_dir)
-    network = inference.load_model(run.path / "model.tflite")
+    run.trained("model to evaluate yet")
+    dataset = run.dataset(data_dir)
     others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
-    return measure_robustness(
-        lambda x: inference.predict_batches(network, x), dataset.x_test, dataset.y_test, others=others, done=done
-    )
+    return measure_robustness(run.predict, dataset.x_test, dataset.y_test, others=others, done=done)
 
 
 def write_robustness(run: Run, found: Robustness) -> list[Path]:
@@ -146,5 +135,5 @@ def robustness_title(run: Run, found: Robustness) -> str:
     return (
         f"MNIST-C: {found.mean:.1%} right in the mean (95 %: {low:.1%} to {high:.1%}), worst "
         f"{found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}\n"
-        f"{describe_run(run)}, n = {found.table['n'].iloc[0]:,} test images"
+        f"{run.describe()}, n = {found.table['n'].iloc[0]:,} test images"
     )

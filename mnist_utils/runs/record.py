@@ -7,9 +7,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,15 @@ import numpy as np
 from mnist_utils import ConfigError
 from mnist_utils._support import files, interrupts
 from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
-from mnist_utils.runs.run import INCOMPLETE, Run, RunError, read_json, read_run
+from mnist_utils.runs.find import read_marks, read_run
+from mnist_utils.runs.run import FIGURES, FORMAT, INCOMPLETE, NOTEBOOKS, Part, Run, RunError, RunMetrics
+from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from mnist_utils.data.datasets import Dataset
     from mnist_utils.training.config import TrainConfig
+
+LOCKED_FOLDER = "MNIST_LOCKED_FOLDER"  # environment variable of the kernels of `mnist run`: the folder that it works on
 
 
 def new_run_name(config: TrainConfig, results: Path) -> str:
@@ -56,7 +59,9 @@ def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
     return results / name
 
 
-def record_run(config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True) -> Run:
+def record_run(
+    config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True, lock_seconds: float = 0
+) -> Run:
     """Train a network, test it once, and write everything about it into ``results/name``.
 
     A run of that name that was begun with the same configuration and data is finished; one that is whole is
@@ -70,13 +75,16 @@ def record_run(config: TrainConfig, dataset: Dataset, name: str, results: Path, 
         If it cannot be written: what was written stays, and the same call goes on from there.
     """
     folder = new_run_folder(name, results)
-    with run_lock(folder, name):
+    with run_lock(folder, name, seconds=lock_seconds):
         return _record_locked(config, dataset, folder, progress)
 
 
 @contextlib.contextmanager
-def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run") -> Iterator[None]:
+def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run", seconds: float = 0) -> Iterator[None]:
     """Keep other processes out of a folder of the run `name`, or of another `kind`; the name was given as `option`.
+
+    The kernels that `mnist run` starts meanwhile belong to it and are let in. Who waits `seconds` for another process's end
+    gets in after it.
 
     Raises
     ------
@@ -85,7 +93,10 @@ def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run")
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock", timeout=0)
+    if os.environ.get(LOCKED_FOLDER) == str(folder.resolve()):
+        yield
+        return
+    lock = FileLock(folder / ".lock", timeout=seconds)
     try:
         lock.acquire()
     except Timeout:
@@ -98,26 +109,49 @@ def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run")
         lock.release()
 
 
-def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
-    for leftover in folder.rglob(".writing-*"):  # of a process that was killed: nobody else works here now
+def mark_incomplete(folder: Path, part: Part, why: str) -> None:
+    """Mark a part of a run as incomplete, see `runs.find.read_marks`."""
+    _write_marks(folder, read_marks(folder) | {part: next(iter(why.splitlines()), "")})
+
+
+def mark_complete(folder: Path, part: Part) -> None:
+    """Take a part's mark away."""
+    _write_marks(folder, {name: why for name, why in read_marks(folder).items() if name != part})
+
+
+def _write_marks(folder: Path, marks: dict[str, str]) -> None:
+    if marks:
+        files.write_text_atomic(folder / INCOMPLETE, "".join(f"{part}: {why}\n" for part, why in marks.items()))
+    else:
+        (folder / INCOMPLETE).unlink(missing_ok=True)
+    (folder / NOTEBOOKS / INCOMPLETE).unlink(missing_ok=True)  # of an earlier version
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of a process that was killed; whoever calls this holds the run's lock."""
+    for leftover in folder.rglob(".writing-*"):
         leftover.unlink()
+
+
+def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
+    remove_leftovers(folder)
     begun = _open_folder(config, dataset, folder)
     if begun.metrics:
         return begun
     # What `auto` stood for when the run began: another machine might choose otherwise.
-    config = config.model_copy(update={"precision": begun.config["cpu"]["precision"]})
+    config = config.model_copy(update={"precision": begun.facts["cpu"]["precision"]})
     try:
-        mark_incomplete(folder, "training was not finished")
-        _train_and_write(config, dataset, folder, progress)
+        mark_incomplete(folder, "training", "training was not finished")
+        _train_and_write(config, dataset, begun, progress)
     except KeyboardInterrupt:
-        mark_incomplete(folder, "stopped by Ctrl-C")
+        mark_incomplete(folder, "training", "stopped by Ctrl-C")
         raise
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk: the earlier mark still stands
-            mark_incomplete(folder, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            mark_incomplete(folder, "training", f"{type(error).__name__}: {error}".removesuffix(": "))
         raise
-    (folder / "checkpoint.npz").unlink(missing_ok=True)
-    (folder / INCOMPLETE).unlink()
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    mark_complete(folder, "training")
     return read_run(folder, folder.parent)
 
 
@@ -135,7 +169,7 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     RunError
         Names what differs.
     """
-    had = run.config["config"] | {"sha256": run.config["dataset"]["sha256"]}
+    had = run.facts["config"] | {"sha256": run.sha256}
     differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
     if differing:
         raise RunError(
@@ -151,8 +185,9 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     if (folder / "config.json").exists():
         check_same_config(run := read_run(folder, folder.parent), wanted)
         return run
-    mark_incomplete(folder, "training was not finished")  # before config.json makes the folder a run
+    mark_incomplete(folder, "training", "training was not finished")  # before config.json makes the folder a run
     content = {
+        "format": FORMAT,
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
@@ -165,79 +200,45 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     return read_run(folder, folder.parent)
 
 
-def _train_and_write(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> None:
+def _train_and_write(config: TrainConfig, dataset: Dataset, run: Run, progress: bool) -> None:
     # TensorFlow and matplotlib: whoever lists or compares runs does without.
     import pandas as pd
 
-    from mnist_utils.evaluation import calibration
+    from mnist_utils.evaluation.calibration import apply_temperature, fit_temperature
     from mnist_utils.evaluation.metrics import compute_metrics
-    from mnist_utils.training import fit
+    from mnist_utils.training.architectures import fold_temperature
+    from mnist_utils.training.fit import predict_probabilities, train
 
-    trained = fit.train(config, dataset, folder, progress=progress)
-    mark_incomplete(folder, "evaluation was not finished")
+    folder = run.path
+    trained = train(config, dataset, folder, progress=progress)
+    mark_incomplete(folder, "training", "evaluation was not finished")
     start = time.perf_counter()
+    validation = predict_probabilities(trained.model, dataset.x_validation)
+    test = predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
+    temperature = fit_temperature(validation, dataset.y_validation)
+    fold_temperature(trained.model, temperature)
     with interrupts.defer_interrupt():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         files.write_atomic(folder / "model.keras", trained.model.save)
         files.write_atomic(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
-    probabilities = fit.predict_probabilities(trained.model, dataset.x_validation)
-    validation = compute_metrics(probabilities, dataset.y_validation)
-    temperature = calibration.fit_temperature(probabilities, dataset.y_validation)
-    probabilities = fit.predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
-    test = compute_metrics(probabilities, dataset.y_test)
-    files.write_atomic(
-        folder / "predictions.npz",
-        lambda path: np.savez_compressed(path, probabilities=probabilities, labels=dataset.y_test),
-    )
+    predictions: dict[str, Any] = {
+        "probabilities": apply_temperature(test, temperature).astype(np.float32),
+        "labels": dataset.y_test,
+        "validation_probabilities": apply_temperature(validation, temperature).astype(np.float32),
+        "validation_labels": dataset.y_validation,
+    }
+    files.write_atomic(folder / "predictions.npz", lambda path: np.savez_compressed(path, **predictions))
     history = pd.DataFrame(trained.history)
     files.write_atomic(folder / "history.csv", lambda path: history.to_csv(path, index=False))
     seconds = {"training": round(float(history["seconds"].sum()), 2), "evaluation": round(time.perf_counter() - start, 2)}
-    metrics = {"validation": asdict(validation), "test": asdict(test), "temperature": temperature, "seconds": seconds}
-    files.write_text_atomic(folder / "metrics.json", json.dumps(metrics, indent=2))
-    for name, figure in draw_figures(read_run(folder, folder.parent)).items():
-        (folder / "figures").mkdir(exist_ok=True)
-        files.write_atomic(folder / "figures" / f"{name}.png", lambda path, figure=figure: figure.savefig(path, dpi=120))  # type: ignore[misc]
-
-
-def draw_figures(run: Run, *, new_figure: Callable[[], Figure] | None = None) -> dict[str, Figure]:
-    """Draw a run's figures from its files.
-
-    Parameters
-    ----------
-    run : Run
-        With ``history.csv`` and ``metrics.json``.
-    new_figure : callable, optional
-        Makes an empty figure; ``plt.figure`` for a window. Default: one that is only ever saved.
-
-    Returns
-    -------
-    dict
-        From a name, which is the PNG's in ``figures/``, to a figure.
-    """
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from mnist_utils import plots
-
-    new_figure = new_figure or Figure
-    config, dataset = run.config["config"], run.config["dataset"]["name"]
-    metrics = run.metrics or read_json(run.path / "metrics.json", "validation", "test")  # a run draws before it is whole
-    test, validation = metrics["test"], metrics["validation"]
-    low, high = test["accuracy_interval"]
-    what = f"{config['model']} on {dataset}, seed {config['seed']}"
-    return {
-        "training_curves": plots.training_curves(
-            pd.read_csv(run.path / "history.csv"),
-            title=f"{what}: {validation['accuracy']:.2%} of {validation['n']:,} validation images right",
-            figure=new_figure(),
-        ),
-        "confusion_matrix": plots.confusion_matrices(
-            test["confusion_matrix"],
-            title=f"{what}: {test['accuracy']:.2%} of {test['n']:,} test images right (95 %: {low:.2%} to {high:.2%})",
-            figure=new_figure(),
-        ),
-    }
-
-
-def mark_incomplete(folder: Path, why: str) -> None:
-    """Mark a run's folder, or the folder of its notebooks, as not whole."""
-    files.write_text_atomic(folder / INCOMPLETE, why + "\n")
+    metrics = RunMetrics(
+        validation=compute_metrics(validation, dataset.y_validation),
+        test=compute_metrics(test, dataset.y_test),
+        temperature=temperature,
+        seconds=seconds,
+    )
+    files.write_text_atomic(folder / "metrics.json", json.dumps(asdict(metrics), indent=2))
+    (folder / "figures").mkdir(exist_ok=True)
+    run = replace(run, metrics=metrics)
+    for name in FIGURES:
+        figure = run.figure(name)
+        files.write_atomic(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=120))

@@ -28,7 +28,7 @@ from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import run_of_model
+from mnist_utils.runs.find import run_of_model
 from mnist_utils.serving import middleware
 from mnist_utils.serving.schemas import (
     INSTANCES_SCHEMA,
@@ -69,7 +69,7 @@ def create_app(model: Path) -> FastAPI:
         docs_url=None,  # these two pages load scripts from elsewhere; /openapi.json stays
         redoc_url=None,
     )
-    network, temperature = _serialized(inference.load_model(model)), inference.temperature_of(model)
+    network, temperature = _serialized(inference.load_model(model)), 1.0
     facts = model_facts(model)
     page, policy = _drawing_page()
     work = _bounded_pool()
@@ -186,8 +186,8 @@ def model_facts(model: Path) -> dict[str, str]:
         return facts | {"run": model.name}
     return facts | {
         "run": run.name,
-        "network": str(run.config["config"].get("model", "?")),
-        "trained on": str(run.config["dataset"].get("name", "?")),
+        "network": run.config.model,
+        "trained on": run.dataset_name,
     }
 
 

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mnist_utils import ConfigError
 from mnist_utils.training.backend import keras, layers
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 # TensorFlow takes a notebook for a dialogue, and there tells of each file that it writes.
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
@@ -49,44 +44,18 @@ def build_model(
         keras.config.set_dtype_policy(before)
 
 
-def layer_table(model: keras.Model) -> pd.DataFrame:
-    """List a network's layers in the order in which they are computed.
+def fold_temperature(model: keras.Model, temperature: float) -> None:
+    """Divide a model's logits by a temperature, inside its last layer, whose softmax turns them into probabilities.
 
-    Returns
-    -------
-    DataFrame with the columns layer (number, from 0), kind (with what was chosen for it), reads (the numbers of the
-    layers whose output it takes), output shape (of one image) and parameters
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_model`, or one whose last layer is as theirs: dense, with softmax. It is changed.
+    temperature : float, above 0
+        See `evaluation.calibration.fit_temperature`.
     """
-    import pandas as pd
-
-    numbers = {layer.name: i for i, layer in enumerate(model.layers)}
-    return pd.DataFrame(
-        {
-            "layer": i,
-            "kind": _kind(layer),
-            "reads": ", ".join(str(numbers[tensor._keras_history.operation.name]) for tensor in _inputs(layer)),
-            "output shape": " x ".join(str(side) for side in layer.output.shape[1:]),
-            "parameters": layer.count_params(),
-        }
-        for i, layer in enumerate(model.layers)
-    )
-
-
-def _kind(layer: keras.Layer) -> str:
-    config, words = layer.get_config(), [type(layer).__name__]
-    if "kernel_size" in config:
-        words.append(" x ".join(str(side) for side in config["kernel_size"]))
-    if config.get("rate") is not None:
-        words.append(f"{config['rate']:g}")
-    if config.get("activation") not in (None, "linear"):
-        words.append(config["activation"])
-    return " ".join(words)
-
-
-def _inputs(layer: keras.Layer) -> list[keras.KerasTensor]:
-    if isinstance(layer, layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
+    last = model.layers[-1]
+    last.set_weights([weights / temperature for weights in last.get_weights()])
 
 
 def _input() -> keras.KerasTensor:

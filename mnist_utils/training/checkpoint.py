@@ -16,8 +16,6 @@ from mnist_utils import MnistError
 from mnist_utils._support import files
 from mnist_utils.training.backend import keras, ops
 
-CHECKPOINT = "checkpoint.npz"
-
 
 class TrainingError(MnistError):
     """Training that cannot go on."""

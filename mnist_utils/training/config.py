@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -117,14 +117,25 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        given = {name: value for name, value in given.items() if value is not None}
-        recipe = dict(DEFAULTS_BY_MODEL.get(str(given.get("model", "fast")), {}))
-        if given.get("dataset") == "digits" and "epochs" in recipe:
-            recipe["epochs"] *= _DIGITS_EPOCHS
-        return recipe | given
+    def _drop_none(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _fill_defaults_of_model(self) -> Self:
+        for name, value in self._defaults(self.dataset).items():
+            self.__dict__[name] = value  # a frozen model refuses setattr
+        return self
+
+    def _defaults(self, dataset: str) -> dict[str, Any]:
+        """Return the fields that were not given, as the model and the data set have them."""
+        defaults = DEFAULTS_BY_MODEL[self.model]
+        if dataset == "digits":
+            defaults = defaults | {"epochs": defaults["epochs"] * _DIGITS_EPOCHS}
+        return {name: value for name, value in defaults.items() if name not in self.model_fields_set}
+
+    def for_dataset(self, name: str) -> TrainConfig:
+        """Say which data set ``auto`` stands for; a field that was not given takes that data set's default."""
+        return self.model_copy(update={"dataset": name} | self._defaults(name))
 
     @field_validator("*", mode="before")
     @classmethod

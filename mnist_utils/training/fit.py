@@ -19,17 +19,16 @@ from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.progress import ShowProgress, progress_display
 from mnist_utils.data.augmentation import augment
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.training import architectures
+from mnist_utils.training import CHECKPOINT, architectures
 from mnist_utils.training.backend import batches, keras
 from mnist_utils.training.checkpoint import (
-    CHECKPOINT,
     CheckpointState,
     TrainingError,
     best_loss,
     restore_checkpoint,
     save_checkpoint,
 )
-from mnist_utils.training.config import TrainConfig, choose_precision, make_config
+from mnist_utils.training.config import TrainConfig, choose_precision
 
 Targets = NDArray[np.float32]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
@@ -55,29 +54,27 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def prepare_training(*, data_dir: str | Path | None = None, **given: Any) -> tuple[TrainConfig, Dataset]:
-    """Check the hyper-parameters, load the data set, and settle what depends on which data set it is.
+def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = None) -> tuple[TrainConfig, Dataset]:
+    """Load a configuration's data set; return it beside the configuration, which then names it.
 
     Parameters
     ----------
+    config : TrainConfig
     data_dir : path, optional
         See `load_dataset`.
-    **given
-        Fields of `TrainConfig`; None means default.
 
     Raises
     ------
-    ConfigError, DataError
-        Bad hyper-parameters are refused before anything is downloaded.
+    DataError
+        If the data set is not available.
     """
-    config = make_config(**given)
     dataset = load_dataset(
         config.dataset,
         data_dir=data_dir,
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
     )
-    return make_config(**given | {"dataset": dataset.name}), dataset
+    return config.for_dataset(dataset.name), dataset
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:

@@ -15,22 +15,22 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from mnist_utils.data.datasets import Dataset
+from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
-from mnist_utils.runs.run import read_run
-from mnist_utils.training import fit
-from tests.conftest import Cli
-from tests.runs.test_run import fake
+from mnist_utils.training.config import make_config
+from tests.conftest import TINY, Cli
+from tests.fake_runs import fake_run, write_run
 
 QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold two runs."""
     folder = tmp_path_factory.mktemp("results")
     for name, seed in ("reference", 0), ("second", 1):
-        config, dataset = fit.prepare_training(dataset="digits", train_limit=200, epochs=2, batch_size=50, seed=seed)
-        record_run(config, dataset, name, folder, progress=False)
+        record_run(make_config(**TINY, seed=seed), tiny, name, folder, progress=False)
     return folder
 
 
@@ -231,7 +231,7 @@ def test_compare(mnist: Cli, results: Path) -> None:
 def test_compare_names_the_better_one(mnist: Cli, tmp_path: Path) -> None:
     good, bad = np.arange(100) >= 0, np.arange(100) >= 30
     for name, right in ("good", good), ("bad", bad):
-        fake(tmp_path, name, float(right.mean()), right)
+        write_run(fake_run(name, 0.9, test=float(right.mean())), tmp_path, correct=right)
     assert "Verdict: A is better" in mnist("compare", "good", "bad", "--results", str(tmp_path))[1]
     assert "Verdict: B is better" in mnist("compare", "bad", "good", "--results", str(tmp_path))[1]
 
@@ -369,9 +369,9 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp
     assert status == 0, err
     assert "epoch 1/3" not in err
     assert "epoch 3/3" in err
-    found = [read_run("run", tmp_path / name).metrics for name in ("undisturbed", "killed")]
-    assert found[0]["test"] == found[1]["test"]
-    assert found[0]["validation"] == found[1]["validation"]
+    found = [read_run("run", tmp_path / name).trained() for name in ("undisturbed", "killed")]
+    assert found[0].test == found[1].test
+    assert found[0].validation == found[1].validation
     assert not list(tmp_path.rglob(".writing-*"))
 
 
@@ -426,11 +426,11 @@ def test_evaluate_tells_what_was_recorded(mnist: Cli, results: Path) -> None:
     status, out, _ = mnist("evaluate", "reference", "--results", str(results))
     assert status == 0
     run = read_run("reference", results)
-    assert f"accuracy {run.metrics['test']['accuracy']:>33.2%} (" in out
+    assert f"accuracy {run.trained().test.accuracy:>25.2%} (" in out
     assert "expected calibration error" in out
     found = json.loads(mnist("evaluate", "reference", "--results", str(results), "--json")[1])
     assert found["run"] == "reference"
-    assert found["accuracy"] == run.metrics["test"]["accuracy"]
+    assert found["accuracy"] == run.trained().test.accuracy
 
 
 def test_evaluate_robustness_prints_a_table_and_writes_it(mnist: Cli, results: Path) -> None:

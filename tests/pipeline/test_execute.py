@@ -23,10 +23,10 @@ from mnist_utils import ConfigError
 from mnist_utils.pipeline import execute
 from mnist_utils.pipeline import parameters as pipeline_parameters
 from mnist_utils.pipeline.parameters import NotebookError
-from mnist_utils.runs import run
+from mnist_utils.runs import find
 from mnist_utils.runs.run import RunError
 from tests.conftest import Cli
-from tests.runs.test_run import fake
+from tests.fake_runs import fake_run, write_run
 
 LOCATION = 'run: str = ""  # run\nresults: str = ""  # folder of all runs\n'
 
@@ -206,8 +206,8 @@ def test_executes_in_order_into_the_run_and_once_only(folder: Path, tmp_path: Pa
 @pytest.mark.usefixtures("folder")
 def test_the_run_is_read_only_where_it_has_a_network(tmp_path: Path, quiet: Console) -> None:
     steps = pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("3"), {})
-    fake(tmp_path, "trained", 0.9)
-    fake(tmp_path, "begun", None)
+    write_run(fake_run("trained", 0.9), tmp_path)
+    write_run(fake_run("begun", 0.9, why="training was not finished"), tmp_path)
     for name, given in ("trained", "'trained'"), ("begun", "''"), ("new", "''"):
         execute.run_notebooks(steps, name, tmp_path, quiet)
         assert printed(tmp_path / name / "notebooks" / "03_error_analysis.ipynb") == f"{given}\nend\n"
@@ -222,7 +222,7 @@ def test_the_run_is_read_only_where_it_has_a_network(tmp_path: Path, quiet: Cons
 )
 @pytest.mark.usefixtures("folder")
 def test_a_failure_stops_and_is_kept_and_gone_on_from(how: str, why: str, tmp_path: Path, quiet: Console) -> None:
-    fake(tmp_path, "one", 0.9)
+    write_run(fake_run("one", 0.9), tmp_path)
     kept = tmp_path / "one" / "notebooks" / "03_error_analysis.ipynb"
     said = f"notebook 03_error_analysis: {why}\nAs far as it came, it is in {kept}"
     for _ in range(2):  # what failed is never taken for done
@@ -233,10 +233,10 @@ def test_a_failure_stops_and_is_kept_and_gone_on_from(how: str, why: str, tmp_pa
                 tmp_path,
                 quiet,
             )
-    broken = run.read_run("one", tmp_path)
+    broken = find.read_run("one", tmp_path)
     assert broken.incomplete == f"notebook 03_error_analysis: {why}"
-    assert broken.metrics["test"]["accuracy"] == 0.9
-    assert run.find_model("one", tmp_path) == tmp_path / "one" / "model.tflite"
+    assert broken.trained().test.accuracy == 0.9
+    assert find.find_model("one", tmp_path) == tmp_path / "one" / "model.tflite"
     code = [cell for cell in read(kept).cells if cell.cell_type == "code"]
     assert [cell.metadata.papermill.status for cell in code] == ["completed", "completed", "completed", "failed", "pending"]
     assert [output.output_type for output in code[3].outputs] == ["error"]
@@ -245,12 +245,12 @@ def test_a_failure_stops_and_is_kept_and_gone_on_from(how: str, why: str, tmp_pa
     execute.run_notebooks(
         pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1"), {}), "one", tmp_path, quiet
     )
-    assert "03_error_analysis" in run.read_run("one", tmp_path).incomplete
+    assert "03_error_analysis" in find.read_run("one", tmp_path).incomplete
     done = execute.run_notebooks(
         pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1,3"), {}), "one", tmp_path, quiet
     )
     assert [one.before for one in done] == [True, False]
-    assert run.read_run("one", tmp_path).incomplete == ""
+    assert find.read_run("one", tmp_path).incomplete == ""
 
 
 def test_a_run_that_has_failed_notebooks_only_is_listed(folder: Path, tmp_path: Path, mnist: Cli) -> None:
@@ -267,7 +267,7 @@ def test_a_run_that_has_failed_notebooks_only_is_listed(folder: Path, tmp_path: 
     (row,) = json.loads(mnist("runs", "--json", "--results", str(tmp_path))[1])
     assert (row["run"], row["accuracy"]) == ("one", {})
     with pytest.raises(RunError, match="run one is incomplete"):
-        run.find_model("one", tmp_path)
+        find.find_model("one", tmp_path)
 
 
 @pytest.mark.usefixtures("folder")
@@ -350,16 +350,16 @@ def test_stopped_at_any_moment_it_leaves_no_kernel_and_goes_on(
     if number == signal.SIGINT:
         assert (process.returncode, out) == (130, "")
         assert err.endswith("\nmnist: stopped. To go on, give the same command with --run one.\n")
-        assert run.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis: code cell 4: stopped by Ctrl-C"
+        assert find.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis: code cell 4: stopped by Ctrl-C"
         assert printed(place / "03_error_analysis.ipynb") == "''\n"
     else:
-        assert run.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis was not finished"
+        assert find.read_run("one", tmp_path).incomplete == "notebook 03_error_analysis was not finished"
         assert set(stamps(place)) == {"01_explore.ipynb"}
     done = execute.run_notebooks(
         pipeline_parameters.resolve_parameters(pipeline_parameters.select_notebooks("1,3"), {}), "one", tmp_path, quiet
     )
     assert [one.before for one in done] == [True, False]
-    assert run.list_runs(tmp_path) == []  # whole, and without a network: nothing to list
+    assert find.list_runs(tmp_path) == []  # whole, and without a network: nothing to list
 
 
 # --- the command ---
@@ -372,8 +372,8 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
         folder / "02_train.ipynb",
         LOCATION + 'dataset: str = "auto"  # data set\nepochs: int = 1  # passes',
         "from mnist_utils.runs.record import record_run\nfrom mnist_utils.runs.run import results_dir\n"
-        "from mnist_utils.training.fit import prepare_training\n"
-        "config, data = prepare_training(dataset=dataset, epochs=epochs, train_limit=200)",
+        "from mnist_utils.training.fit import load_training_data\n"
+        "config, data = load_training_data(make_config(dataset=dataset, epochs=epochs, train_limit=200))",
         "made = record_run(config, data, run, results_dir(results), progress=False)",
     )
     file = tmp_path / "parameters.yaml"
@@ -381,9 +381,9 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
     arguments = "run", "-p", "epochs", "2", "-f", str(file), "--dataset", "digits", "--results", str(tmp_path / "results")
     status, out, err = mnist(*arguments)
     assert status == 0, err
-    (made,) = run.list_runs(tmp_path / "results")
+    (made,) = find.list_runs(tmp_path / "results")
     assert re.fullmatch(r"\d{8}-\d{6}-fast", made.name)
-    assert (made.incomplete, made.config["config"]["epochs"], made.config["dataset"]["name"]) == ("", 2, "digits")
+    assert (made.incomplete, made.config.epochs, made.dataset_name) == ("", 2, "digits")
     assert printed(made.path / "notebooks" / "01_explore.ipynb") == "3\n"
     assert printed(made.path / "notebooks" / "03_error_analysis.ipynb") == f"{made.name!r}\nend\n"
     assert [line.split()[0] for line in err.splitlines()[1:]] == ["01_explore", "02_train", "03_error_analysis"]
@@ -401,7 +401,7 @@ def test_the_command_trains_into_the_run_and_ends_with_its_numbers_and_its_repor
     assert "go on from there" not in err
     assert stamps(made.path / "notebooks") == before  # nothing of it was touched
     assert (made.path / "report.html").is_file()
-    assert not run.read_run(made.name, tmp_path / "results").incomplete
+    assert not find.read_run(made.name, tmp_path / "results").incomplete
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from PIL import Image
 
 from mnist_utils.pipeline import report
 from mnist_utils.runs.record import mark_incomplete
-from mnist_utils.runs.run import RunError
+from mnist_utils.runs.run import RunError, RunMetrics
 from mnist_utils.training.config import make_config
+from tests.fake_runs import fake_metrics
 
 NASTY = "<script>alert(1)</script><img src=https://example.com/x.png onerror=alert(2)>"
 
@@ -64,9 +66,9 @@ def folder(tmp_path: Path) -> Path:
     dataset = {"name": "digits", "sha256": "3c89dea4" * 8, "note": f"not <b>MNIST</b> {NASTY}"}
     content = {"config": make_config(seed=7).model_dump(), "dataset": dataset, "versions": {"keras": "3.15.1"}}
     (folder / "config.json").write_text(json.dumps(content))
-    numbers = {"accuracy": 0.98765, "accuracy_interval": [0.97, 0.9912], "n": 1440}
-    metrics = {"validation": numbers, "test": numbers | {"accuracy": 0.5}, "seconds": {"training": 12.34}}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    numbers = replace(fake_metrics(0.98765, 1440), accuracy_interval=(0.97, 0.9912))
+    metrics = RunMetrics(numbers, replace(numbers, accuracy=0.5), {"training": 12.34})
+    (folder / "metrics.json").write_text(json.dumps(asdict(metrics)))
     first = notebook(
         new_markdown_cell("# What is *there*?\n\nWhy."),
         new_code_cell("print('hidden & quoted')", outputs=[new_output("stream", name="stdout", text=NASTY)]),
@@ -156,7 +158,7 @@ def test_a_run_without_a_network_and_one_without_notebooks(folder: Path) -> None
 
 
 def test_an_incomplete_run_says_so(folder: Path) -> None:
-    mark_incomplete(folder / "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
+    mark_incomplete(folder, "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
     report.write_report(folder)
     assert "incomplete: notebook 02_train: code cell 2: ValueError: &lt;b&gt;no" in (folder / "report.html").read_text()
 

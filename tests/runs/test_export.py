@@ -14,7 +14,8 @@ from mnist_utils import ConfigError
 from mnist_utils.cli import main
 from mnist_utils.runs import export
 from mnist_utils.runs.export import ExportError
-from mnist_utils.runs.run import Run, read_run
+from mnist_utils.runs.find import read_run
+from mnist_utils.runs.run import Run
 from tests.paths import REFERENCE
 
 IMAGES = np.random.default_rng(7).uniform(0, 255, (5, 28, 28)).astype(np.float32)
@@ -123,4 +124,4 @@ def test_what_is_not_allowed_is_refused_before_anything_is_written(
 
 def test_a_run_without_a_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"run half has no network yet"):
-        export.export_model(Run(tmp_path / "half", {}, {}, "training was not finished"), "onnx", tmp_path)
+        export.export_model(Run(tmp_path / "half", {}, None, "training was not finished"), "onnx", tmp_path)

@@ -13,7 +13,7 @@ from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
-from mnist_utils.runs.run import read_run as read_run
+from mnist_utils.runs.find import read_run
 from tests.paths import REFERENCE
 from tests.pictures import KINDS
 
@@ -21,9 +21,9 @@ from tests.pictures import KINDS
 def test_is_whole_small_and_trained_on_the_real_mnist() -> None:
     run = read_run("reference", REFERENCE.parent)
     assert run.incomplete == ""
-    assert run.config["dataset"]["name"] == "mnist"
-    assert run.config["git_commit"]
-    assert not run.config["git_commit"].endswith("+")
+    assert run.dataset_name == "mnist"
+    assert run.facts["git_commit"]
+    assert not run.facts["git_commit"].endswith("+")
     parts = [path for path in REFERENCE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in parts) < 5_000_000
 
@@ -33,8 +33,8 @@ def test_its_numbers_follow_from_its_predictions() -> None:
     with np.load(REFERENCE / "predictions.npz", allow_pickle=False) as archive:
         found = compute_metrics(archive["probabilities"], archive["labels"])
     assert found.n == 10_000
-    assert run.metrics["test"]["accuracy"] == found.accuracy >= 0.992
-    assert run.metrics["test"]["confusion_matrix"] == found.confusion_matrix
+    assert run.trained().test.accuracy == found.accuracy >= 0.992
+    assert run.trained().test.confusion_matrix == found.confusion_matrix
 
 
 def test_its_network_answers_right_on_other_peoples_digits() -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from mnist_utils import ConfigError
 from mnist_utils.training import architectures
@@ -28,24 +28,13 @@ def test_branched_is_the_network_described() -> None:
     assert architectures.build_model("branched").count_params() == stem + 2 * branch + dense
 
 
-def test_layer_table_says_who_reads_whom() -> None:
-    rows: list[dict[Any, Any]] = architectures.layer_table(architectures.build_model("branched", conv_dropout=0.25)).to_dict(
-        "records"
-    )
-    assert sum(row["parameters"] for row in rows) == 25_935_934
-    assert [row["layer"] for row in rows] == list(range(len(rows)))
-    (joined,) = [row for row in rows if row["kind"] == "Concatenate"]
-    assert joined["output shape"] == "7 x 7 x 512"
-    assert [rows[int(number)]["kind"] for number in joined["reads"].split(", ")] == ["Dropout 0.25"] * 2
-    assert list(rows[0].values()) == [0, "InputLayer", "", "28 x 28 x 1", 0]
-    assert list(rows[2].values()) == [2, "Conv2D 3 x 3", "1", "28 x 28 x 32", 320]
-    assert rows[-1]["kind"] == "Dense softmax"
-
-
-def test_layer_table_does_not_depend_on_what_was_built_before() -> None:
-    assert architectures.layer_table(architectures.build_model("fast")).equals(
-        architectures.layer_table(architectures.build_model("fast"))
-    )
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folded_temperature_divides_the_logits(name: str) -> None:
+    model = architectures.build_model(name)
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
+    before = model.predict(images, verbose=0).astype(np.float64)
+    architectures.fold_temperature(model, 2.5)
+    np.testing.assert_allclose(model.predict(images, verbose=0), softmax(np.log(before) / 2.5, axis=1), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,18 +10,18 @@ import pytest
 
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.training import checkpoint, fit
+from mnist_utils.training import CHECKPOINT, checkpoint, fit
 from mnist_utils.training.backend import batches
 from mnist_utils.training.checkpoint import TrainingError
 from mnist_utils.training.config import TrainConfig, make_config
-from mnist_utils.training.fit import Trained, epoch_images, prepare_training, train
+from mnist_utils.training.fit import Trained, epoch_images, load_training_data, train
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return prepare_training(**BASE)[1]
+    return load_training_data(make_config(**BASE))[1]
 
 
 def quick(dataset: Dataset, folder: Path, **given: Any) -> Trained:
@@ -77,7 +77,7 @@ def test_each_hyper_parameter_reaches_training(
 
 
 def test_the_data_hyper_parameters_reach_training() -> None:
-    config, dataset = prepare_training(dataset="digits", train_limit=300, validation_fraction=0.3)
+    config, dataset = load_training_data(make_config(dataset="digits", train_limit=300, validation_fraction=0.3))
     assert (dataset.name, len(dataset.x_train), len(dataset.x_validation)) == ("digits", 300, 432)
     assert config.train_limit == 300
 
@@ -89,7 +89,7 @@ def test_the_optimiser_takes_the_steps_that_epochs_and_batch_size_say(
     config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
     train(config, digits, tmp_path, progress=False)
     model = fit.compile_model(config, len(digits.x_train))
-    checkpoint.restore_checkpoint(tmp_path / checkpoint.CHECKPOINT, model)
+    checkpoint.restore_checkpoint(tmp_path / CHECKPOINT, model)
     assert int(model.optimizer.iterations) == steps
 
 
@@ -161,27 +161,27 @@ def test_a_loss_that_is_no_number_stops_with_advice(
     monkeypatch.setattr("keras.Model.fit", lambda *_, **__: SimpleNamespace(history=history))
     with pytest.raises(TrainingError, match=r"no longer a number in epoch 1.*learning_rate below 0.03"):
         quick(digits, tmp_path)
-    assert not (tmp_path / checkpoint.CHECKPOINT).exists()
+    assert not (tmp_path / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "flipped"])
 def test_a_damaged_checkpoint_is_named(damage: str, digits: Dataset, tmp_path: Path) -> None:
     quick(digits, tmp_path)
-    content = bytearray((tmp_path / checkpoint.CHECKPOINT).read_bytes())
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
     content[len(content) // 2] ^= 255
     broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
-    (tmp_path / checkpoint.CHECKPOINT).write_bytes(broken)
+    (tmp_path / CHECKPOINT).write_bytes(broken)
     with pytest.raises(TrainingError, match=r"checkpoint.npz cannot be read .*Delete it"):
         quick(digits, tmp_path)
 
 
 def test_bad_hyper_parameters_are_refused_before_data_are_looked_for() -> None:
     with pytest.raises(ConfigError, match="epochs"):
-        prepare_training(dataset="mnist", epochs=0)
+        load_training_data(make_config(dataset="mnist", epochs=0))
 
 
 def test_auto_becomes_the_data_set_that_was_found_with_its_defaults() -> None:
-    config, dataset = prepare_training(dataset="auto")
+    config, dataset = load_training_data(make_config(dataset="auto"))
     assert (config.dataset, dataset.name) == ("digits", "digits")
     assert config.epochs == TrainConfig(dataset="digits").epochs
 

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+from PIL import Image
+from sklearn.metrics import accuracy_score
+
+from mnist_utils import ConfigError
+from mnist_utils._support import files as _support_files
+from mnist_utils.data.datasets import Dataset
+from mnist_utils.runs import find, inference
+from mnist_utils.runs.compare import runs_table
+from mnist_utils.runs.environment import git_commit
+from mnist_utils.runs.record import new_run_name, record_run
+from mnist_utils.runs.run import FIGURES, FILES, Run, RunError
+from mnist_utils.training.config import TrainConfig, make_config
+from tests.conftest import TINY
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_holds_all_its_parts(tiny_run: Run) -> None:
+    assert files(tiny_run.path) == {
+        "config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "model.tflite",
+        "figures/training_curves.png", "figures/confusion_matrix.png",
+    }  # fmt: skip
+    assert files(tiny_run.path) == set(FILES)
+    assert tiny_run.incomplete == ""
+
+
+def test_whole_runs_make_a_table(tiny_run: Run) -> None:
+    begun = replace(tiny_run, incomplete="training was not finished", metrics=None)
+    (row,) = runs_table([begun, tiny_run]).to_dict("records")
+    assert [row[column] for column in ("run", "data", "model", "epochs", "seed")] == ["tiny", "digits", "fast", 2, 0]
+    assert row["validation"] == f"{tiny_run.trained().validation.accuracy:.2%}"
+    assert runs_table([begun]).empty
+
+
+def test_the_config_is_whole_and_names_data_versions_and_machine(tiny_run: Run, tiny: Dataset) -> None:
+    assert tiny_run.facts["config"] == make_config(**TINY).model_dump()
+    assert tiny_run.facts["dataset"] == {"name": "digits", "sha256": tiny.sha256, "note": ""}
+    assert tiny_run.facts["versions"]["keras"] == keras.__version__
+    assert tiny_run.facts["cpu"]["cores"] == os.cpu_count()
+
+
+def test_metrics_predictions_and_models_agree(tiny_run: Run, tiny: Dataset) -> None:
+    with np.load(tiny_run.path / "predictions.npz", allow_pickle=False) as archive:
+        probabilities, labels = archive["probabilities"], archive["labels"]
+    np.testing.assert_array_equal(labels, tiny.y_test)
+    assert tiny_run.trained().test.accuracy == accuracy_score(labels, probabilities.argmax(axis=1))
+    assert tiny_run.trained().test.n == 360
+    assert tiny_run.trained().validation.n == 144
+    loaded = keras.saving.load_model(tiny_run.path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(tiny.x_test[..., None], verbose=0), probabilities, atol=1e-5)
+    np.testing.assert_allclose(inference.load_model(tiny_run.path / "model.tflite")(tiny.x_test), probabilities, atol=1e-5)
+
+
+def test_history_is_one_row_an_epoch(tiny_run: Run) -> None:
+    history = pd.read_csv(tiny_run.path / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert set(history) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
+    assert tiny_run.trained().validation.accuracy == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
+
+
+def test_figures_are_pictures_that_name_data_and_n(tiny_run: Run) -> None:
+    for path in (tiny_run.path / "figures").iterdir():
+        with Image.open(path) as image:
+            assert image.width > 1000
+    titles = {name: tiny_run.figure(name).get_suptitle() for name in FIGURES}
+    assert "fast on digits, seed 0" in titles["confusion_matrix"]
+    assert "of 360 test images" in titles["confusion_matrix"]
+    assert "of 144 validation images" in titles["training_curves"]
+
+
+def test_the_same_again_changes_nothing(tiny_run: Run, tiny: Dataset) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.path.rglob("*")}
+    again = record_run(make_config(**TINY), tiny, "tiny", tiny_run.path.parent, progress=False)
+    assert again == tiny_run
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.path.rglob("*")} == before
+
+
+def test_another_config_under_the_same_name_is_refused(tiny_run: Run, tiny: Dataset) -> None:
+    with pytest.raises(RunError, match=r"run tiny was begun with epochs 2, now 3. Choose another name \(--run\), or delete"):
+        record_run(make_config(**TINY | {"epochs": 3}), tiny, "tiny", tiny_run.path.parent, progress=False)
+
+
+def test_other_data_under_the_same_name_are_refused(tiny_run: Run, tiny: Dataset) -> None:
+    with pytest.raises(RunError, match=r"begun with sha256 \w+, now 123"):
+        record_run(make_config(**TINY), replace(tiny, sha256="123"), "tiny", tiny_run.path.parent, progress=False)
+
+
+def test_goes_on_in_the_arithmetic_it_began_with(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def train(config: TrainConfig, *_: Any, **__: Any) -> None:
+        seen.append(config.precision)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_utils.training.fit.train", train)
+    for here in "mixed_bfloat16", "float32":
+        monkeypatch.setattr("mnist_utils.training.config.choose_precision", lambda _, here=here: here)
+        with pytest.raises(KeyboardInterrupt):
+            record_run(make_config(**TINY), tiny, "moved", tmp_path, progress=False)
+    assert seen == ["mixed_bfloat16", "mixed_bfloat16"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tiny: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    for name in ".writing-1-checkpoint.npz", "figures/.writing-1-confusion_matrix.png":
+        (tmp_path / "run" / name).write_text("half")
+    made = record_run(make_config(**TINY | {"epochs": 1}), tiny, "run", tmp_path, progress=False)
+    assert not [name for name in files(made.path) if "writing" in name]
+
+
+def test_two_runs_of_the_same_second_have_two_names(tmp_path: Path) -> None:
+    names = {new_run_name(make_config(), tmp_path) for _ in range(5)}
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/b", ".hidden", "a b", "x" * 101, "\u6f22"])
+def test_names_that_are_no_folder(name: str, tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run: given"):
+        record_run(make_config(**TINY), tiny, name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_at_a_time(tiny: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "busy").mkdir()
+    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process is working on run busy"):
+        record_run(make_config(**TINY), tiny, "busy", tmp_path, progress=False)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+FULL_MARK = "OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "mark"),
+    [
+        ("checkpoint.npz", FULL, FULL_MARK),
+        ("model.keras", FULL, FULL_MARK),
+        ("predictions.npz", KeyboardInterrupt(), "stopped by Ctrl-C"),
+        ("metrics.json", FULL, FULL_MARK),
+        ("confusion_matrix.png", FULL, FULL_MARK),
+    ],
+)
+def test_a_failure_at_any_file_leaves_a_marked_run_that_can_be_finished(
+    at: str, error: BaseException, mark: str, tiny_run: Run, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = _support_files.write_atomic
+
+    def fail(path: Path, save: Any) -> None:
+        if path.name == at:
+            raise error
+        write(path, save)
+
+    monkeypatch.setattr(_support_files, "write_atomic", fail)
+    with pytest.raises(type(error)):
+        record_run(make_config(**TINY), tiny, "broken", tmp_path, progress=False)
+    broken = find.read_run("broken", tmp_path)
+    assert broken.incomplete == mark
+    assert broken.metrics is None
+    assert not [name for name in files(broken.path) if "writing" in name]
+    monkeypatch.undo()
+    whole = record_run(make_config(**TINY), tiny, "broken", tmp_path, progress=False)
+    assert whole.incomplete == ""
+    assert whole.trained().test == tiny_run.trained().test
+    assert files(whole.path) == files(tiny_run.path)
+
+
+def test_ctrl_c_while_the_network_is_exported_waits_for_its_end(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: keras.Model, path: Path, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        path.write_text("exported to the end")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    with pytest.raises(KeyboardInterrupt):
+        record_run(make_config(**TINY), tiny, "run", tmp_path, progress=False)
+    assert (tmp_path / "run" / "model.tflite").read_text() == "exported to the end"
+    assert find.read_run("run", tmp_path).incomplete == "stopped by Ctrl-C"
+
+
+def test_the_commit_is_gits_or_that_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_git(*_: object, **__: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.delenv("MNIST_GIT_COMMIT", raising=False)
+    monkeypatch.setattr(subprocess, "run", without_git)
+    assert git_commit() is None
+    monkeypatch.setenv("MNIST_GIT_COMMIT", "c0ffee+")
+    assert git_commit() == "c0ffee+"
