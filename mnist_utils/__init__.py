@@ -4,8 +4,9 @@ Importing it loads neither TensorFlow nor matplotlib; each module imports what i
 """
 
 import os
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__: str
 
 # TensorFlow tells of oneDNN, CUDA and CPU flags on stderr while it is imported: nobody can act on it, and it
 # would stand in every notebook. It must be set before the import, and this runs before any of ours.
@@ -22,3 +23,14 @@ class ConfigError(MnistError):
     """A hyper-parameter or option that is unknown or out of range."""
 
     status = 2
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this package
+
+    def __getattr__(name: str) -> str:
+        """Look up `__version__` in the installed package: only when asked, for the import adds a sixth to `mnist --help`."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("mnist-workbench")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

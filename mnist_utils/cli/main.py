@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mnist_utils import MnistError, __version__
+from mnist_utils import MnistError
 from mnist_utils.cli.console import DISK_FULL, PATH_REFUSED, fail
 from mnist_utils.cli.options import NameValueCommand, train_options
 from mnist_utils.cli.pipeline import run_command
@@ -42,6 +42,8 @@ app.command("doctor")(doctor_command)
 
 def _print_version(shown: bool) -> None:
     if shown:
+        from mnist_utils import __version__
+
         print(f"mnist {__version__}")
         raise typer.Exit
 
