@@ -27,7 +27,8 @@ class Machine:
             (self.clone / folder).mkdir(parents=True)
         for folder in "results", "work":
             (self.clone / folder).chmod(0o777)  # the tests may run as root, who is nobody there
-        shutil.copy(CLONE / "pyproject.toml", self.clone)
+        for name in "LICENSE", "pyproject.toml":
+            shutil.copy(CLONE / name, self.clone)
         for name in "01_explore.ipynb", "README.md":
             (self.clone / "notebooks" / name).touch()
         self.launcher = self.clone / "docker" / "lab"
