@@ -38,11 +38,12 @@ bench: $(READY)  ## measure training: its time beside two earlier systems, its a
 notebooks-record: $(READY)  ## execute the copies in tests/notebooks again and keep what they print (ARGS=02,03 to choose)
 	$(VENV)/bin/python -m tests.notebooks.record $(ARGS)
 
-lint: $(READY)  ## check style, types and the layers
+lint: $(READY)  ## check style, types, the layers and spelling
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/codespell
 
 format: $(READY)  ## put the code into the project's style
 	$(VENV)/bin/ruff check --fix .
