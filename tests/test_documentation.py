@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,20 @@ def test_every_page_can_be_reached_from_the_first() -> None:
 
 def test_labs_start_page_links_to_nothing_outside_its_folder() -> None:
     assert [link for link in links(CLONE / "notebooks" / "README.md") if link.startswith("..")] == []
+
+
+# --- what CONTRIBUTING.md promises --------------------------------------------------------------------------
+
+
+def test_the_hooks_before_a_commit_are_what_make_lint_runs() -> None:
+    (repository,) = yaml.safe_load((CLONE / ".pre-commit-config.yaml").read_text())["repos"]
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (CLONE / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    lines = recipe[1].replace("$(VENV)", ".venv").splitlines()
+    assert [hook["entry"] for hook in repository["hooks"]] == [line.strip() for line in lines]
+
+
+def test_the_packages_are_in_the_order_of_their_imports() -> None:
+    layers = tomllib.loads((CLONE / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = (CLONE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page.partition("## The packages")[2].partition("## ")[0], re.MULTILINE) == layers
