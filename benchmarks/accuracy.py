@@ -19,7 +19,7 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.experiments import grid, runner, store
 from mnist_utils.runs.record import run_lock
-from mnist_utils.runs.run import Run, read_predictions
+from mnist_utils.runs.run import Run
 from mnist_utils.training import architectures
 
 
@@ -38,14 +38,14 @@ def main() -> None:
 
 def _measure(model: str, seeds: int, results: Path) -> str:
     machine = where()
-    points, _ = grid.make_trials({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
-    config, dataset = points[0].config, load_dataset("mnist")
+    trials, _ = grid.make_trials({"model": model, "dataset": "mnist", "seed": f"0:{seeds}"})
+    config, dataset = trials[0].config, load_dataset("mnist")
     folder = store.new_sweep_folder(model, results)
     with run_lock(folder, model), runner.local_cluster(1) as client:
-        store.write_definition(folder, {"model": model, "seed": f"0:{seeds}"}, None, points)
-        runner.run_trials(client, points, folder)
-    found = store.read_trials(folder, points)
-    made = [found[point.key] for point in points]
+        store.write_definition(folder, {"model": model, "seed": f"0:{seeds}"}, None, trials)
+        runner.run_trials(client, trials, folder)
+    found = store.read_trials(folder, trials)
+    made = [found[trial.key] for trial in trials]
     _check(made)
     parameters = architectures.build_model(model).count_params()
     lines = [
@@ -57,18 +57,18 @@ def _measure(model: str, seeds: int, results: Path) -> str:
         "| seed | validation | test | wrong | seconds of training |",
         "|---:|---:|---:|---:|---:|",
     ]
-    scores = np.array([[run.metrics[part]["accuracy"] for part in ("validation", "test")] for run in made])
+    scores = np.array([(run.trained().validation.accuracy, run.trained().test.accuracy) for run in made])
     for seed, (run, (validation, test)) in enumerate(zip(made, scores, strict=True)):
         wrong = round((1 - test) * len(dataset.x_test))
-        lines.append(f"| {seed} | {validation:.2%} | {test:.2%} | {wrong} | {run.metrics['seconds']['training']:.0f} |")
-    seconds = np.median([run.metrics["seconds"]["training"] for run in made])
+        lines.append(f"| {seed} | {validation:.2%} | {test:.2%} | {wrong} | {run.trained().seconds['training']:.0f} |")
+    seconds = np.median([run.trained().seconds["training"] for run in made])
     lines += [
         f"| mean, 95 % of such means | {_interval(scores[:, 0])} | {_interval(scores[:, 1])} | | {seconds:.0f} (median) |",
         "",
         "The interval is Student's, over seeds: it speaks of other trainings, not of other test images.",
     ]
     for first in range(0, seeds - 4, 5):
-        together = np.mean([read_predictions(run)[0] for run in made[first : first + 5]], axis=0)
+        together = np.mean([run.predictions()[0] for run in made[first : first + 5]], axis=0)
         found = compute_metrics(together, dataset.y_test)
         low, high = found.accuracy_interval
         lines.append(
@@ -82,7 +82,7 @@ def _check(made: list[Run]) -> None:
     for run in made:
         if run.incomplete:
             raise SystemExit(f"{run.path} failed: {run.incomplete}")
-        if run.config["cpu"] != made[0].config["cpu"]:
+        if run.facts["cpu"] != made[0].facts["cpu"]:
             raise SystemExit(f"{run.path} was trained on another processor than {made[0].path}; delete one of them")
 
 

@@ -23,7 +23,7 @@ from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.training import architectures, fit
 from mnist_utils.training.backend import batches, keras
-from mnist_utils.training.config import TrainConfig
+from mnist_utils.training.config import TrainConfig, make_config
 
 A_STEPS = 12
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _measure(turns: int, b_images: int) -> str:
     machine = where()
-    config, dataset = fit.prepare_training(dataset="mnist")
+    config, dataset = fit.load_training_data(make_config(dataset="mnist"))
     n = len(dataset.x_train)
     a, b = _Plain("branched", dataset, batch_size=32), _Plain("simple", dataset, batch_size=128)
     a.seconds(32 * 3 - 1), b.seconds(128 * 3 - 1)  # the last batch is not full: TensorFlow compiles that apart

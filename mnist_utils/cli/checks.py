@@ -1,4 +1,4 @@
-"""What is there, what is missing, and what to do about it: the checks of `mnist doctor`."""
+"""The checks of `mnist doctor`: what is available, what is missing, and the fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mnist_utils.data.sources import find_copy
 from mnist_utils.runs.find import list_runs
 
 State = Literal["ok", "missing", "broken"]
-_SECONDS = 3.0  # to wait for an answer of a display or of Lab
+_SECONDS = 3.0  # to wait for a display or for Lab
 _PATIENCE = 30.0  # seconds for a new process, which may have to read all of matplotlib from a slow disk
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "matplotlib", "jupyterlab", "papermill", "fastapi")
 _INSTALL = "make setup makes an environment with all of them"
@@ -40,7 +40,7 @@ class CheckResult:
     state : {"ok", "missing", "broken"}
         ``missing`` is what the workbench can do without, though not everything.
     what : str
-        What is there, or is not.
+        What was found.
     fix : str
         What to do about it; empty if it is ok.
     """
@@ -128,7 +128,7 @@ def _mnist(data_dir: Path | None) -> CheckResult:
     try:
         where = find_copy("mnist", data_dir=data_dir)
     except (MnistError, OSError) as error:
-        return CheckResult("mnist", "broken", str(error).replace("\n", " "), "put a whole copy in its place")
+        return CheckResult("mnist", "broken", str(error).replace("\n", " "), "replace it with an intact copy")
     if where:
         return CheckResult("mnist", "ok", f"found in {where}, its checksums are right")
     fix = "mnist data --dataset mnist fetches it; or set MNIST_DATA_DIR to a folder that holds it"
@@ -163,16 +163,14 @@ def _display() -> CheckResult:
         where = _connect(host, screen)
     except (OSError, ValueError) as error:  # ValueError: no name of a host
         fix = "start the X server (on macOS: open -a XQuartz), or ask docker/lab display why it cannot be passed on"
-        return CheckResult(
-            "display", "broken", f"nothing answers on {display}: {getattr(error, 'strerror', '') or error}", fix
-        )
+        return CheckResult("display", "broken", f"no X server on {display}: {getattr(error, 'strerror', '') or error}", fix)
     if importlib.util.find_spec("_tkinter") is None:
-        return CheckResult("display", "broken", f"{where} answers, but Python has no tkinter", "apt install python3-tk")
+        return CheckResult("display", "broken", f"{where} is available, but Python has no tkinter", "apt install python3-tk")
     _, refusal = _in_a_new_process("import tkinter; tkinter.Tk()")
     if refusal:
         cookie = os.environ.get("XAUTHORITY") or "not set"
         fix = f"pass on a cookie that is valid there, as docker/lab does; XAUTHORITY is {cookie}"
-        return CheckResult("display", "broken", f"{where} answers, and refuses a window: {refusal}", fix)
+        return CheckResult("display", "broken", f"{where} refuses a window: {refusal}", fix)
     return CheckResult("display", "ok", f"{where} accepts windows")
 
 
@@ -230,9 +228,9 @@ def _lab() -> CheckResult:
             version = json.load(answer)["version"]
     except (OSError, ValueError, KeyError) as error:
         return CheckResult(
-            "lab", "broken", f"{url} is said to run and does not answer: {error}", "end it, then start it again"
+            "lab", "broken", f"{url} is registered and does not respond: {error}", "stop it and start it again"
         )
-    return CheckResult("lab", "ok", f"{url} answers (Jupyter server {version})")
+    return CheckResult("lab", "ok", f"{url} responds (Jupyter server {version})")
 
 
 _CHECKS: dict[str, Callable[[], CheckResult]] = {

@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, record, compare and use networks that read handwritten digits.",
+    help="Train, record, compare and use models that read handwritten digits.",
 )
 app.command("data")(data_command)
 app.command("train")(train_command)
@@ -54,7 +54,7 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_print_ver
 
 
 def main() -> None:
-    """Run the command line; turn what a person can fix into a message and a status."""
+    """Run the command line; turn an error that a person can fix into a message and a status."""
     try:
         # `mnist train` has TrainConfig's options, and importing pydantic for them would double the time of `mnist --help`.
         if "train" in sys.argv[1:2]:

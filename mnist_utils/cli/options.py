@@ -26,7 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for a progr
 
 _PANELS = {
     "dataset": "Data",
-    "model": "Network",
+    "model": "Model",
     "epochs": "Training",
 }
 

@@ -27,7 +27,7 @@ def run_command(
         str | None, typer.Option(help="numbers or names, with commas between: 02,03", show_default="all")
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="quick: the notebooks' own defaults; full: trains for longer; -p and -f win over both")
+        str, typer.Option(help="quick: the notebooks' own defaults; full: longer trainings; -p and -f override both")
     ] = "quick",
     run: Annotated[str | None, typer.Option(help="name of the run's folder", show_default="date and model")] = None,
     results: ResultsOption = None,
@@ -36,8 +36,8 @@ def run_command(
 ) -> None:
     """Execute the notebooks in order, record everything in a run's folder, and write its report.
 
-    A run that failed or was stopped goes on from the first notebook that is not done: give the same command with
-    its [bold]--run[/bold] name. [bold]papermill --help-notebook notebooks/02_train.ipynb[/bold] explains a notebook's
+    A run that failed or was stopped resumes at the first incomplete notebook: give the same command with its
+    [bold]--run[/bold] name. [bold]papermill --help-notebook notebooks/02_train.ipynb[/bold] explains a notebook's
     parameters.
     """
     from rich.console import Console
@@ -66,9 +66,9 @@ def run_command(
         done = execute.run_notebooks(steps, run, folder, console)
         page = write_run_report(folder / run)
     except parameters.NotebookError as error:
-        fail(f"{error}\nTo go on from there, give the same command with --run {run}.", error.status)
+        fail(f"{error}\nTo resume, give the same command with --run {run}.", error.status)
     except KeyboardInterrupt:
-        fail(f"stopped. To go on, give the same command with --run {run}.", 130)
+        fail(f"stopped. To resume, give the same command with --run {run}.", 130)
     _print_pipeline(done, folder / run, page)
 
 

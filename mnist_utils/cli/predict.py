@@ -27,11 +27,13 @@ def predict_command(
     ] = None,
     model: ModelOption = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
-    explain: Annotated[bool, typer.Option("--explain", help="draw how each was read, into NAME.steps.png here")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="draw the steps of preprocessing into NAME.steps.png here")
+    ] = False,
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which digit each picture shows. Exits with 1 where a picture could not be read."""
+    """Predict which digit each picture shows. Exits with 1 if a picture could not be read."""
     from mnist_utils.runs import inference
     from mnist_utils.runs.find import find_model, results_dir, run_of_model
 
@@ -43,17 +45,17 @@ def predict_command(
     path = find_model(model, results_dir(results))
     predict, run = inference.load_model(path), run_of_model(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
-    answers = [
+    predictions = [
         _predict_picture(picture, predict, polarity, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
     if as_json:
-        print(json.dumps(answers))
+        print(json.dumps(predictions))
     else:
         trained = f", trained on {run.dataset_name}" if run else ", of no run"
-        _print_predictions(answers, f"{path}{trained}")
-    if any("error" in answer for answer in answers):
+        _print_predictions(predictions, f"{path}{trained}")
+    if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)
 
 
@@ -61,7 +63,7 @@ _STEPS = ".steps.png"
 
 
 def _pictures(name: str) -> list[str]:
-    """Turn a folder or a pattern into the names of its files; any other name stays, to be told of if it is wrong."""
+    """Turn a folder or a pattern into the names of its files; any other name stays, and is reported if it is missing."""
     import glob
 
     from mnist_utils.preprocessing.decode import SUFFIXES
@@ -114,26 +116,30 @@ def _save_steps(name: str, image: PreprocessedImage, drawn: set[Path]) -> None:
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_predictions(answers: list[dict[str, Any]], model: str) -> None:
+def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(caption=Text(f"model: {model}"), caption_justify="left", box=SIMPLE_HEAD)
-    short = max(len(answer["path"]) for answer in answers) <= 44  # half of a narrow terminal: let the others fold
+    short = (
+        max(len(prediction["path"]) for prediction in predictions) <= 44
+    )  # half of a narrow terminal: let the others fold
     for column in "picture", "digit", "confidence", "next", "ink":
         table.add_column(
             column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )
-    for answer in answers:
-        if "error" not in answer:
+    for prediction in predictions:
+        if "error" not in prediction:
             others = ", ".join(
-                f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in answer["top"][1:] if share >= 0.001
+                f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
             )
-            seen = "dark" if answer["reading"]["inverted"] else "light"
-            table.add_row(Text(answer["path"]), str(answer["label"]), f"{100 * answer['probability']:.2f}%", others, seen)
+            seen = "dark" if prediction["reading"]["inverted"] else "light"
+            table.add_row(
+                Text(prediction["path"]), str(prediction["label"]), f"{100 * prediction['probability']:.2f}%", others, seen
+            )
     if table.row_count:
         show_table(table)
-    for answer in answers:
-        if "error" in answer:
-            print(f"mnist: {answer['path']}: {answer['error']}", file=sys.stderr)
+    for prediction in predictions:
+        if "error" in prediction:
+            print(f"mnist: {prediction['path']}: {prediction['error']}", file=sys.stderr)

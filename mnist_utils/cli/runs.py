@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 def evaluate_command(
     run: Annotated[str, typer.Argument(help="a run's name or folder")],
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="change the test images in twenty ways, and ask the network again")
+        bool, typer.Option("--robustness", help="predict the test images again, changed in twenty ways")
     ] = False,
     results: ResultsOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how good a run's network is: from its recorded answers, or with [bold]--robustness[/bold] by asking it again.
+    """Evaluate a run: from its recorded predictions, or with [bold]--robustness[/bold] on corrupted test images.
 
-    With it, the table and a figure are also written into the run's folder; a report that is made later shows the table.
+    With it, the table and a figure are also written into the run's folder and its report.
     """
     from dataclasses import asdict
 
@@ -87,7 +87,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     print(run.describe())
     show_table(table)
     print(
-        f"the fifteen of MNIST-C: {found.mean:.2%} in the mean (95 % interval {low:.2%} to {high:.2%}), "
+        f"the fifteen of MNIST-C: {found.mean:.2%} mean accuracy (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
     )
     print("intervals over test images; significance by McNemar's test at 5 %, Holm's correction")
@@ -144,7 +144,7 @@ def compare_command(
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether run B is really better than run A on the same test images."""
+    """Test whether run B is better than run A on the same test images."""
     from dataclasses import asdict
 
     from mnist_utils.runs.compare import compare_runs
@@ -164,7 +164,7 @@ def compare_command(
     print(f"B minus A: {100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})")
     print(f"McNemar's exact test: p = {found.p_value:.2g}")
     if found.p_value >= 0.05:
-        print("Verdict: cannot tell them apart on these images.")
+        print("Verdict: the difference is not significant on these images.")
     else:
         print(f"Verdict: {'B' if found.difference > 0 else 'A'} is better (5 % level; one comparison, one seed each).")
 
@@ -196,5 +196,5 @@ def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder
         return
     for name, figure in figures.items():
         figure.canvas.manager.set_window_title(f"{found.name}: {name.replace('_', ' ')}")  # type: ignore[union-attr]
-    print("close the windows to go on. The same figures are:\n" + "\n".join(files))
+    print("close the windows to continue. The same figures are:\n" + "\n".join(files))
     plt.show()

@@ -28,7 +28,7 @@ def doctor_command(
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is there, what is missing, and what to do about it."""
+    """Check what is available, what is missing, and how to fix it."""
     import dataclasses
 
     from mnist_utils.cli import checks
@@ -51,13 +51,15 @@ def doctor_command(
 
 
 def serve_command(
-    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0: all, so that others can ask")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="address to listen on; 0.0.0.0: all interfaces, so that other machines can connect")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 5000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
     model: ModelOption = None,
     results: ResultsOption = None,
 ) -> None:
-    """Answer over HTTP, with a page to draw a digit on, until Ctrl-C."""
+    """Serve predictions over HTTP, with a page to draw a digit on, until Ctrl-C."""
     from mnist_utils.runs.find import find_model, results_dir
     from mnist_utils.serving import server
 
@@ -67,15 +69,15 @@ def serve_command(
 def export_command(
     run: Annotated[str, typer.Argument(help="a run's name or folder")],
     kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert")] = "saved_model",
-    output: Annotated[Path, typer.Option(help="folder of all exported networks")] = Path("exported"),
-    name: Annotated[str, typer.Option(help="what clients ask for")] = "mnist",
+    output: Annotated[Path, typer.Option(help="folder of all exported models")] = Path("exported"),
+    name: Annotated[str, typer.Option(help="the model's name for clients")] = "mnist",
     version: Annotated[int | None, typer.Option(help="whole number from 1", show_default="the next free one")] = None,
     results: ResultsOption = None,
 ) -> None:
-    """Write a run's network for TF-Serving, Triton or KServe, and compare its answers with Keras's."""
+    """Export a run's model for TF-Serving, Triton or KServe, and compare its predictions with Keras's."""
     from mnist_utils.runs.export import TOLERANCE, export_model
     from mnist_utils.runs.find import read_run, results_dir
 
     found = read_run(run, results_dir(results))
     folder, difference = export_model(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
-    print(f"{folder}: answers as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")
+    print(f"{folder}: predicts as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")

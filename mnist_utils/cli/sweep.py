@@ -67,7 +67,9 @@ def sweep_command(
         varied[one] = values
     given |= varied
     if workers and scheduler:
-        raise ConfigError(f"workers: given {workers} beside a scheduler, which has its own; allowed: one of the two options")
+        raise ConfigError(
+            f"workers: given {workers} with a scheduler, which has its own workers; allowed: one of the two options"
+        )
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
     trials, note = grid.make_trials(given, random=random, data_dir=data_dir)

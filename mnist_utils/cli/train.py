@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def data_command(
     dataset: Annotated[
-        str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if it can be had, else digits")
+        str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if available, else digits")
     ] = "auto",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find or fetch a data set, check it, and say what it holds."""
+    """Find or download a data set, check it, and describe it."""
     from mnist_utils.data.datasets import load_dataset
     from mnist_utils.training.config import make_config
 
@@ -55,9 +55,9 @@ def train_command(
     quiet: bool,
     **hyper_parameters: str | None,
 ) -> None:
-    """Train a network, test it once, and record everything about it in a run's folder.
+    """Train a model, test it once, and record everything about it in a run's folder.
 
-    A run that was killed goes on from its last epoch: give the same command with its [bold]--run[/bold] name.
+    A run that was killed resumes after its last epoch: give the same command with its [bold]--run[/bold] name.
     """
     from rich.console import Console
 
@@ -84,12 +84,14 @@ def train_command(
             )
         made = record_run(config, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
-        begun = (folder / name / "config.json").exists()
-        fail(f"stopped. {f'To go on, give the same command with --run {name}.' if begun else 'Nothing was begun.'}", 130)
+        started = (folder / name / "config.json").exists()
+        fail(
+            f"stopped. {f'To resume, give the same command with --run {name}.' if started else 'Nothing was started.'}", 130
+        )
     finally:
         _remove_if_empty(folder / name)
     if already:
-        console.print(f"run {name} was finished already; this is what it found", style="yellow")
+        console.print(f"run {name} is complete; these are its results", style="yellow")
     if as_json:
         found = {"run": made.name, "path": str(made.path), "dataset": made.dataset_name, "note": made.dataset_note}
         print(json.dumps(found | asdict(made.trained())))

@@ -1,4 +1,4 @@
-"""Does a claim hold? Train with and without a thing, from the same seeds, and put an interval on the difference."""
+"""Test a claim: train with and without one thing, from the same seeds, and put an interval on the difference."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def train_variants(
     Returns
     -------
     DataFrame with a row for each training: variant, seed, accuracy (0 to 1), inverted_accuracy (0 to 1; the images as black
-    on white, which the network never saw), seconds (of the shortest epoch but the first, in which TensorFlow also compiles;
+    on white, which the model never saw), seconds (of the shortest epoch but the first, in which TensorFlow also compiles;
     of the first if there is no other)
 
     Raises
@@ -97,7 +97,7 @@ def train_variants(
         for i, found in enumerate(each(_train_once, [config for _, config in plan], data), start=1):
             (name, config), coming = plan[i - 1], plan[i : i + 1]
             rows.append({"variant": name, "seed": config.seed} | found)
-            line = f"{name}, seed {config.seed}: {found['accuracy']:.2%} right, {found['seconds']:.2f} s an epoch"
+            line = f"{name}, seed {config.seed}: accuracy {found['accuracy']:.2%}, {found['seconds']:.2f} s an epoch"
             show(i, "".join(f"{after}, seed {next_config.seed}" for after, next_config in coming), line=line)
     return pd.DataFrame(rows)
 
@@ -105,7 +105,7 @@ def train_variants(
 def _train_once(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
     # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
     one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
-    with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody goes on from
+    with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody resumes from
         trained = fit.train(config, dataset if config.patience else one, Path(folder), progress=False)
     seconds = [row["seconds"] for row in trained.history]
     accuracy, inverted = (
@@ -121,13 +121,13 @@ def _accuracy(trained: fit.Trained, x: Images, y: Labels) -> float:
 def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:
     """Time an epoch of `fit()` fed with an array, and fed by a Python generator of the same batches, in turns.
 
-    One network and one compiled step serve both, and each is run once before the clock starts: what differs is only how the
+    One model and one compiled step serve both, and each is run once before the clock starts: what differs is only how the
     images come.
 
     Parameters
     ----------
     config : TrainConfig
-        Network, batch size, precision and seed; the rest does not matter.
+        Model, batch size, precision and seed; the rest does not matter.
     dataset : Dataset
         Its training images are used, in their order.
     repeats : int

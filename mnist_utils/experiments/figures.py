@@ -1,4 +1,4 @@
-"""Figures of many runs beside each other; computing is done in `comparison`."""
+"""Figures that compare many runs; `results` computes what they show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many runs beside each other: what each parameter did, and which setting is best as far as the seeds can tell."""
+"""Compare many runs: what each parameter did, and which setting is best as far as the seeds can tell."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BestSetting:
 
 
 def varied_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the parameters that have more than one value, without ``seed`` and what only follows from the network.
+    """Name the parameters that have more than one value, without ``seed`` and what only follows from the model.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def varied_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         Fields of `TrainConfig` with their values; one that an earlier version did not have counts as None.
     """
     names = [name for name in TrainConfig.model_fields if len({config.get(name) for config in configs}) > 1]
-    # A network brings a recipe: epochs, say, that vary with it and not for themselves.
+    # A model has defaults of its own: epochs, say, that vary with it and not by themselves.
     of = {(config["model"], config["dataset"]) for config in configs}
     recipes = {(model, dataset): make_config(model=model, dataset=dataset).model_dump() for model, dataset in of}
 

@@ -178,7 +178,7 @@ def local_cluster(workers: int, *, threads: int | None = None) -> Iterator[Clien
     names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
     settings: dict[str, Any] = {
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(names, str(share)),  # its default would win over env=...
-        "distributed.scheduler.http.routes": [],  # pages that tell whoever asks
+        "distributed.scheduler.http.routes": [],  # pages that anybody could read
         "distributed.worker.http.routes": [],
         # What Dask looks at many times a second, in every process, took a tenth of two cores from the training.
         "distributed.worker.profile.enabled": False,
@@ -235,7 +235,7 @@ def connect_cluster(address: str) -> Iterator[Client]:
     Raises
     ------
     SweepError
-        If none answers there.
+        If there is none.
     """
     with _connect(address) as client:
         # Dask logs, with tracebacks, what we tell in a line: that the scheduler went away.
@@ -263,12 +263,12 @@ def _connect(address: str) -> Client:
         except Exception as error:
             replies.put(error)
 
-    # In a thread, as Dask waits for ever where something else than a scheduler answers, a web server for instance.
+    # In a thread, as Dask waits for ever if the address is another server's, a web server's for instance.
     threading.Thread(target=connect, daemon=True).start()
     try:
         found = replies.get(timeout=_FIRST_REPLY_SECONDS + 5)
     except queue.Empty:
-        found = OSError("no reply came that Dask understands")
+        found = OSError("the reply is not Dask's")
     if not isinstance(found, Exception):
         return found
     if not isinstance(found, (OSError, ValueError, TypeError, ImportError, MemoryError)):
@@ -278,7 +278,7 @@ def _connect(address: str) -> Client:
             f"scheduler: given {address}; tls needs certificates: name their files in Dask's settings, distributed.comm.tls"
         )
     raise SweepError(
-        f"scheduler: given {address}; no scheduler answers there ({_failure_reason(found)}). "
+        f"scheduler: given {address}; there is no scheduler ({_failure_reason(found)}). "
         "Start one (dask scheduler), and name it as tcp://host:8786 or tls://host:8786"
     )
 

@@ -1,4 +1,4 @@
-"""A sweep's folder: what was asked for, the runs of its trials, and the table of them."""
+"""A sweep's folder: its definition, the runs of its trials, and the table of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DEFINITION = "sweep.json"  # in a sweep's folder: what was asked for
 
 
 class SweepError(MnistError):
-    """A sweep that cannot begin or go on."""
+    """A sweep that cannot start or resume."""
 
 
 def trials_folder(folder: Path) -> Path:
@@ -108,12 +108,12 @@ def _flush(path: Path) -> None:
 
 
 def read_trials(folder: Path, trials: Iterable[Trial]) -> dict[str, Run]:
-    """Read the runs of those trials that began, complete or not, by the trial's key."""
+    """Read the runs of those trials that were started, complete or not, by the trial's key."""
     found = {}
     for trial in trials:
         if not (trials_folder(folder) / trial.key).is_dir():
             continue
-        with contextlib.suppress(RunError):  # damaged, which is as good as not begun
+        with contextlib.suppress(RunError):  # damaged, which is as good as not started
             found[trial.key] = read_run(trial.key, trials_folder(folder))
     return found
 
@@ -186,8 +186,8 @@ def write_table(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> 
     Returns
     -------
     DataFrame
-        Index: the trials' keys; columns: the parameters that vary, seed, state (done, failed or not begun), validation, low,
-        high, seconds (see `experiments.results.trials_table`; NaN where not done), error, commit, cpu. No test
+        Index: the trials' keys; columns: the parameters that vary, seed, state (done, failed or not started), validation,
+        low, high, seconds (see `experiments.results.trials_table`; NaN where not done), error, commit, cpu. No test
         result: one may not choose by it.
     """
     import pandas as pd
@@ -196,7 +196,7 @@ def write_table(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> 
     for trial in trials:
         run = found.get(trial.key)
         row: dict[str, Any] = {"key": trial.key} | {name: getattr(trial.config, name) for name in (*names, "seed")}
-        row["state"] = "done" if is_trained(run) else "failed" if run else "not begun"
+        row["state"] = "done" if is_trained(run) else "failed" if run else "not started"
         metrics = run.metrics if run and is_trained(run) else None
         row["validation"] = metrics and metrics.validation.accuracy
         row["low"], row["high"] = metrics.validation.accuracy_interval if metrics else (None, None)
@@ -216,7 +216,7 @@ def new_sweep_folder(name: str, results: Path) -> Path:
 
 
 def write_definition(folder: Path, given: Mapping[str, Any], random: int | None, trials: list[Trial]) -> None:
-    """Remove what a killed client left half-written, and write ``sweep.json``: what was asked for, and its trials."""
+    """Remove temporary files of a killed client, and write ``sweep.json``: its parameters and its trials."""
     for leftover in (trials_folder(folder)).glob(".writing-*"):
         shutil.rmtree(leftover)
     content = {"parameters": dict(given), "random": random, "trials": [trial.key for trial in trials]}
@@ -224,6 +224,6 @@ def write_definition(folder: Path, given: Mapping[str, Any], random: int | None,
 
 
 def pending_trials(folder: Path, trials: list[Trial]) -> list[Trial]:
-    """List the trials that are not done: not begun, or not to the end."""
+    """List the trials that are not done: not started, or incomplete."""
     found = read_trials(folder, trials)
     return [trial for trial in trials if not is_trained(found.get(trial.key))]

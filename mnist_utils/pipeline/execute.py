@@ -1,4 +1,4 @@
-"""The ordered notebooks: executed with other parameters into a run's folder, all or those chosen, and gone on with."""
+"""The ordered notebooks: execute all or some of them with other parameters into a run's folder; resume."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def run_notebooks(steps: list[NotebookStep], name: str, results: Path, console: 
     """Execute notebooks into ``results/name/notebooks``, from the first that is not done.
 
     Done is what was executed to its end from the same source with the same parameters. Until the last is done, the
-    run is marked incomplete; a second command with its name goes on from there.
+    run is marked incomplete; a second command with its name resumes it.
 
     Parameters
     ----------
     steps : list of Step
         From `settle`.
     name : str
-        The run's; `TRAINING_NOTEBOOK` trains a network into it, and the others read that network. Where there is none, they
+        The run's; `TRAINING_NOTEBOOK` trains a model into it, and the others read that model. Where there is none, they
         choose for themselves.
     results : Path
         Folder of all runs.
@@ -68,7 +68,7 @@ def run_notebooks(steps: list[NotebookStep], name: str, results: Path, console: 
     NotebookError
         If a cell failed or the kernel died. The notebook is kept as far as it came.
     ConfigError, RunError
-        If the name cannot be a folder's, another process works on the run, or it was begun with other settings than
+        If the name cannot be a folder's, another process uses the run, or it was started with other settings than
         these; nothing of it is touched.
     """
     results = results.resolve()
@@ -89,13 +89,13 @@ def run_notebooks(steps: list[NotebookStep], name: str, results: Path, console: 
                     _execute(step, parameters, executed, bar)
                 done.append(StepResult(step.name, _seconds(executed), before))
                 if before or not console.is_terminal:
-                    console.print(f"{step.name}  {'was done before' if before else f'{done[-1].seconds:.1f} s'}")
+                    console.print(f"{step.name}  {'was complete' if before else f'{done[-1].seconds:.1f} s'}")
         _mark_complete(folder)
     return done
 
 
 def _check_training(steps: list[NotebookStep], folder: Path) -> None:
-    """Refuse to train into a run that was begun with other settings: the notebook would only find out in the middle."""
+    """Refuse to train into a run that was started with other settings: the notebook would only fail in the middle."""
     from papermill import inspect_notebook
 
     from mnist_utils.training.config import TrainConfig, given_fields, make_config
@@ -103,13 +103,13 @@ def _check_training(steps: list[NotebookStep], folder: Path) -> None:
     trains = [step for step in steps if step.name == TRAINING_NOTEBOOK]
     if not trains or not (folder / "config.json").is_file():
         return
-    begun = read_run(folder, folder.parent)
+    existing = read_run(folder, folder.parent)
     defaults = {name: default_value(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
     config = make_config(**given_fields(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given))
     if config.dataset == "auto":  # which it stands for is found out when it is loaded
-        config = config.for_dataset(begun.dataset_name)
+        config = config.for_dataset(existing.dataset_name)
     wanted = {name: value for name, value in config.model_dump().items() if name in trains[0].allowed}
-    check_same_config(begun, wanted)
+    check_same_config(existing, wanted)
 
 
 def _of_the_run(step: NotebookStep, folder: Path) -> dict[str, Any]:
@@ -166,13 +166,13 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
     from papermill.exceptions import PapermillExecutionError
 
     task = bar.add_task(step.name, total=None)
-    begun: list[NotebookNode] = []
+    started: list[NotebookNode] = []
 
     def start(notebook: NotebookNode) -> None:
-        begun.append(notebook)
+        started.append(notebook)
         bar.update(task, total=len(_code(notebook)))
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # we report a failure in one line
     why = "was not finished"
     try:
         with use_this_environment(**{LOCKED_FOLDER: str(executed.parents[1].resolve())}):
@@ -195,20 +195,20 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
         why = "the kernel died: it was killed, or the memory was used up"
     except KeyboardInterrupt:
         why = "stopped by Ctrl-C"
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell of the cell that nobody waits for now
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that nobody waits for now
         raise
-    except RuntimeError as error:  # jupyter_client's, where the kernel never answered
-        if begun:
+    except RuntimeError as error:  # jupyter_client's, where the kernel did not start
+        if started:
             raise
         why = f"the kernel did not start: {error}"
     finally:
-        if begun:
-            why = _failure_text(begun[0], step, why)
-            files.write_text_atomic(executed, _output_text(begun[0]))
+        if started:
+            why = _failure_text(started[0], step, why)
+            files.write_text_atomic(executed, _output_text(started[0]))
         if why:
             mark_incomplete(executed.parents[1], "notebooks", f"notebook {step.name}: {why}")
     if why:
-        kept = f"\nAs far as it came, it is in {executed}" if begun else ""
+        kept = f"\nAs far as it came, it is in {executed}" if started else ""
         raise NotebookError(f"notebook {step.name}: {why}{kept}")
 
 

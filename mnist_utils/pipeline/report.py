@@ -1,4 +1,4 @@
-"""A run as pages to read in a browser: its report, and each executed notebook. They load nothing from elsewhere."""
+"""A run as web pages: its report, and each executed notebook. They load nothing from the internet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_report(folder: Path) -> Path:
     Parameters
     ----------
     folder : Path
-        The run's; it may be one that trained no network.
+        The run's; it may be one in which no model was trained.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _read_robustness(folder: Path) -> dict[str, Any] | None:
 
 
 def template_environment() -> Environment:
-    """Make the templates' surroundings: what is undefined is an error, what a page shows cannot act in it."""
+    """Make the template environment: an undefined name is an error, and content cannot run scripts."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -175,7 +175,7 @@ def _make_page(notebook: NotebookNode, name: str) -> Page:
     )
 
 
-# Code is there for who asks for it; no script is needed for that.
+# Code is folded; that needs no script.
 _FOLDED = """
 {%- extends 'basic/index.html.j2' -%}
 {%- block input_group -%}

@@ -1,1 +1,1 @@
-"""The run's folder: recorded whole, read back, asked, compared, exported."""
+"""The run's folder: recorded, read back, used to predict, compared, exported."""

@@ -1,4 +1,4 @@
-"""Runs beside each other."""
+"""Compare runs with each other."""
 
 from __future__ import annotations
 

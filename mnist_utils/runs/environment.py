@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, processor."""
+"""What a run is recorded with: package versions, commit, processor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def git_commit() -> str | None:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("MNIST_GIT_COMMIT") or None  # the image has no clone, but knows which one it was made from
+        return (
+            os.environ.get("MNIST_GIT_COMMIT") or None
+        )  # the image has no clone, but knows the commit that it was built from
     return commit + ("+" if changed else "")
 
 

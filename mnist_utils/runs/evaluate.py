@@ -71,7 +71,7 @@ def summarize_run(run: Run) -> TestSummary:
 def evaluate_robustness(
     run: Run, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
 ) -> Robustness:
-    """Let a run's model predict its test images, changed, and digits of another data set; see `measure_robustness`.
+    """Evaluate a run's model on corrupted test images, and on digits of another data set; see `measure_robustness`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A run, recorded: trained, evaluated, drawn, written whole or marked incomplete."""
+"""Record a run: train, evaluate, draw, write each file atomically; mark the run incomplete until the last one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOCKED_FOLDER = "MNIST_LOCKED_FOLDER"  # environment variable of the kernels of 
 
 
 def new_run_name(config: TrainConfig, results: Path) -> str:
-    """Make a folder for a run in `results`, named by date and network, and return its name."""
+    """Make a folder for a run in `results`, named by date and model, and return its name."""
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
     results.mkdir(parents=True, exist_ok=True)
     for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):  # others may begin in the same second
@@ -62,17 +62,16 @@ def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
 def record_run(
     config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True, lock_seconds: float = 0
 ) -> Run:
-    """Train a network, test it once, and write everything about it into ``results/name``.
+    """Train a model, test it once, and write everything about it into ``results/name``.
 
-    A run of that name that was begun with the same configuration and data is finished; one that is whole is
-    returned as it is. Until the last file is written the folder is marked incomplete.
+    An incomplete run of that name with the same configuration and data is resumed; a complete one is returned as it is.
 
     Raises
     ------
     ConfigError, RunError
-        If the name cannot be a folder's, the run was begun with something else, or another process works on it.
+        If the name cannot be a folder's, the run was started with something else, or another process uses it.
     OSError
-        If it cannot be written: what was written stays, and the same call goes on from there.
+        If it cannot be written: what was written stays, and the same call resumes.
     """
     folder = new_run_folder(name, results)
     with run_lock(folder, name, seconds=lock_seconds):
@@ -100,7 +99,7 @@ def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run",
     try:
         lock.acquire()
     except Timeout:
-        who = f"another process is working on {kind} {name}"
+        who = f"another process is using {kind} {name}"
         raise RunError(f"{who}; wait for it, or choose another name (--{option})") from None
     try:
         yield
@@ -135,14 +134,14 @@ def remove_leftovers(folder: Path) -> None:
 
 def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
     remove_leftovers(folder)
-    begun = _open_folder(config, dataset, folder)
-    if begun.metrics:
-        return begun
+    opened = _open_folder(config, dataset, folder)
+    if opened.metrics:
+        return opened
     # What `auto` stood for when the run began: another machine might choose otherwise.
-    config = config.model_copy(update={"precision": begun.facts["cpu"]["precision"]})
+    config = config.model_copy(update={"precision": opened.facts["cpu"]["precision"]})
     try:
         mark_incomplete(folder, "training", "training was not finished")
-        _train_and_write(config, dataset, begun, progress)
+        _train_and_write(config, dataset, opened, progress)
     except KeyboardInterrupt:
         mark_incomplete(folder, "training", "stopped by Ctrl-C")
         raise
@@ -156,7 +155,7 @@ def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress
 
 
 def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
-    """Refuse to go on with a run that was begun with something else.
+    """Refuse to resume a run that was started with something else.
 
     Parameters
     ----------
@@ -173,12 +172,12 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
     if differing:
         raise RunError(
-            f"run {run.name} was begun with {'; '.join(differing)}. Choose another name (--run), or delete {run.path}"
+            f"run {run.name} was started with {'; '.join(differing)}. Choose another name (--run), or delete {run.path}"
         )
 
 
 def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
-    """Open a run's folder, new or begun; refuse one that was begun with something else."""
+    """Open the folder of a new or an incomplete run; refuse one that was started with something else."""
     from mnist_utils.training.config import choose_precision
 
     wanted = config.model_dump() | {"sha256": dataset.sha256}

@@ -1,4 +1,4 @@
-"""A run's folder, read back: what it was made with, what it found, what it still lacks."""
+"""A run, read back from its folder: configuration, metrics, predictions, figures, and what is still missing."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Run:
     metrics : RunMetrics, optional
         None until the model is trained and tested.
     incomplete : str
-        What the run still lacks, and why; empty where it is complete. A run whose notebooks are not done may have metrics.
+        Which part is incomplete, and why; empty where none is. A run whose notebooks are incomplete may have metrics.
     """
 
     path: Path
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def dataset_note(self) -> str:
-        """What must be said beside the run's numbers, see `Dataset.note`."""
+        """What must be shown with the run's numbers, see `Dataset.note`."""
         return str(self.facts["dataset"]["note"]) if self.facts else ""
 
     @property
@@ -185,7 +185,7 @@ class Run:
         return probabilities, labels
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Let the run's model predict, without TensorFlow.
+        """Predict with the run's model, without TensorFlow.
 
         Parameters
         ----------
@@ -229,7 +229,7 @@ class Run:
         )
         if dataset.sha256 != self.sha256:
             raise RunError(
-                f"run {self.name} was made with a {self.dataset_name} of SHA-256 {self.sha256[:12]}..., "
+                f"run {self.name} was trained on a {self.dataset_name} of SHA-256 {self.sha256[:12]}..., "
                 f"{dataset.source} has {dataset.sha256[:12]}...: not the same images. Name another folder with data_dir"
             )
         return dataset

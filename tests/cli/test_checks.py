@@ -85,8 +85,8 @@ def test_results_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
         ("", "missing", "DISPLAY is not set: no windows"),
         ("nonsense", "broken", "DISPLAY: given 'nonsense'; allowed: [host]:number"),
         (":²", "broken", "DISPLAY: given ':²'; allowed: [host]:number"),
-        (f":{X11}", "broken", f"nothing answers on :{X11}: No such file or directory"),
-        ("127.0.0.1:59", "broken", "nothing answers on 127.0.0.1:59: Connection refused"),
+        (f":{X11}", "broken", f"no X server on :{X11}: No such file or directory"),
+        ("127.0.0.1:59", "broken", "no X server on 127.0.0.1:59: Connection refused"),
     ],
 )
 def test_a_display_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, display: str, state: str, what: str) -> None:
@@ -110,7 +110,7 @@ def test_a_display_that_answers_but_lets_nobody_in(monkeypatch: pytest.MonkeyPat
         state, what = find("display")
         listener.shutdown(socket.SHUT_RDWR)
     assert state == "broken"
-    assert "(TCP) answers, and refuses a window: " in what
+    assert "(TCP) refuses a window: " in what
     assert "TclError" in what
 
 
@@ -120,7 +120,7 @@ def test_a_display_that_never_answers_is_not_waited_for(monkeypatch: pytest.Monk
         monkeypatch.setenv("DISPLAY", f"127.0.0.1:{silent.getsockname()[1] - 6000}")
         state, what = find("display")
     assert state == "broken"
-    assert what.endswith("(TCP) answers, and refuses a window: it did not end within 1 s")
+    assert what.endswith("(TCP) refuses a window: it did not end within 1 s")
 
 
 @pytest.mark.parametrize("host", [".", "a..b"])
@@ -128,7 +128,7 @@ def test_a_display_on_no_host(monkeypatch: pytest.MonkeyPatch, host: str) -> Non
     monkeypatch.setenv("DISPLAY", f"{host}:0")
     state, what = find("display")
     assert state == "broken"
-    assert what.startswith(f"nothing answers on {host}:0: ")
+    assert what.startswith(f"no X server on {host}:0: ")
 
 
 def test_matplotlib_tells_what_it_would_do_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +164,12 @@ def test_lab_is_asked(server: HTTPServer, tmp_path: Path) -> None:
     (tmp_path / "runtime").mkdir()
     url = f"http://127.0.0.1:{server.server_port}/"
     (tmp_path / "runtime" / "jpserver-1.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
-    assert find("lab") == ("ok", f"{url} answers (Jupyter server 2.0)")
+    assert find("lab") == ("ok", f"{url} responds (Jupyter server 2.0)")
     server.shutdown()
     server.server_close()
     state, what = find("lab")
     assert state == "broken"
-    assert "does not answer" in what
+    assert "does not respond" in what
 
 
 def test_the_command_exits_with_1_where_the_named_thing_is_not_ok(mnist: Cli, tmp_path: Path) -> None:

@@ -76,11 +76,11 @@ def test_whole_numbers_are_drawn_for_parameters_that_are_whole() -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_each_whole_number_of_an_interval_is_drawn_as_often_and_none_beyond(log: bool) -> None:
     random = np.random.RandomState(0)  # what scikit-learn hands on
-    drawn = [int(grid.ValueRange(1, 3, log, integer=True).rvs(random)) for _ in range(9000)]
+    drawn = [int(grid.ValueRange(1, 3, log, integer=True).rvs(random)) for _ in range(3000)]
     # In logarithms, 1, 2 and 3 stand for 0.5 to 1.5, to 2.5, to 3.5.
     wanted = np.log([3, 5 / 3, 7 / 5]) / np.log(7) if log else np.full(3, 1 / 3)
     assert sorted(set(drawn)) == [1, 2, 3]
-    assert np.bincount(drawn, minlength=4)[1:] / 9000 == pytest.approx(wanted, abs=0.02)
+    assert np.bincount(drawn, minlength=4)[1:] / 3000 == pytest.approx(wanted, abs=0.03)
 
 
 def test_what_is_drawn_stays_within_its_interval_though_it_is_rounded() -> None:

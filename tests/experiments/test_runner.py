@@ -147,7 +147,7 @@ def test_what_is_no_scheduler_is_told_of_in_time() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == len(addresses)
     for address, line in zip(addresses, lines, strict=True):
-        words = "tls needs certificates" if address.startswith("tls") else "no scheduler answers there"
+        words = "tls needs certificates" if address.startswith("tls") else "there is no scheduler"
         assert line.startswith(f"scheduler: given {address}; {words}"), line
 
 
@@ -181,7 +181,7 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     with run_lock(folder, "mine"):
         status, _, err = mnist(*arguments)
     assert status != 0
-    assert "another process is working on sweep mine; wait for it, or choose another name (--name)" in err
+    assert "another process is using sweep mine; wait for it, or choose another name (--name)" in err
     status, _, err = mnist("sweep", "--results", str(tmp_path))
     assert (status, err) == (2, "mnist: nothing to vary: give at least one parameter with its values, as in -p seed 0:5\n")
 
@@ -190,7 +190,7 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     ("arguments", "words"),
     [
         (["-p", "seed", "0", "-p", "seed", "1"], "seed: given twice; allowed: once, with all its values: -p seed A,B"),
-        (["-p", "seed", "0:2", "--workers", "2", "--scheduler", "tcp://h:1"], "workers: given 2 beside a scheduler"),
+        (["-p", "seed", "0:2", "--workers", "2", "--scheduler", "tcp://h:1"], "workers: given 2 with a scheduler"),
         (["-p", "seed", "0:2", "--name", "../x"], "name: given '../x'; allowed: up to 100 letters"),
         (["-p", "dataset", "digits", "-p", "train_limit", "200,9999"], "train_limit: given 9999; the training part has"),
     ],
@@ -226,9 +226,14 @@ def test_a_scheduler_that_dies_while_a_run_is_on_its_way_is_no_traceback(
         raise CommClosedError
 
     monkeypatch.setattr(Future, "result", gone)
+    monkeypatch.setattr(runner, "train_trial", _nothing)
     with pytest.raises(SweepError, match="the scheduler went away"):
         runner.run_trials(client, [one], tmp_path, progress=False)
     assert store.pending_trials(tmp_path, [one]) == [one]
+
+
+def _nothing(*_: Any, **__: Any) -> bytes:
+    return b""
 
 
 def test_ranges_of_a_yaml_file_stay_ranges(mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_the_table_has_a_row_for_each_trial_and_no_test_result(tmp_path: Path) -
     store.store_failure(tmp_path, trials[2].key, "the kernel died")
     table = store.write_table(tmp_path, trials, store.read_trials(tmp_path, trials))
     assert table.index.tolist() == [trial.key for trial in trials]
-    assert table["state"].tolist() == ["done", "done", "failed", "not begun"]
+    assert table["state"].tolist() == ["done", "done", "failed", "not started"]
     assert table["batch_size"].tolist() == [64, 64, 256, 256]
     assert table["seed"].tolist() == [0, 1, 0, 1]
     assert table["validation"].tolist()[:2] == [0.9, 0.8]

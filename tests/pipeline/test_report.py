@@ -90,7 +90,7 @@ def test_the_numbers_are_the_run_s(folder: Path) -> None:
     words = " ".join(page.words.split())
     assert "Validation accuracy 98.77 % 95 % interval 97.00 to 99.12 %, 1,440 images of digits" in words
     assert "Test accuracy 50.00 %" in words
-    assert "Network fast on digits, seed 7, 1 epoch" in words
+    assert "Model fast on digits, seed 7, 1 epoch" in words
     assert "Time 12.3 s" in words
     assert "keras3.15.1" in words
     assert "batch size128" in words
@@ -148,7 +148,7 @@ def test_a_run_without_a_network_and_one_without_notebooks(folder: Path) -> None
     config = folder / "config.json"
     kept = config.read_text()
     config.unlink()
-    assert "Notebooks only: no network was trained in this run." in Page(report.write_report(folder)).words
+    assert "Notebooks only: no model was trained in this run." in Page(report.write_report(folder)).words
     config.write_text(kept)
     for path in (folder / "notebooks").iterdir():
         path.unlink()
@@ -195,9 +195,12 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     found = {"mean": 0.73, "mean_interval": [0.7, 0.76], "worst": "dotted_line", "rows": rows}
     (folder / "robustness.json").write_text(json.dumps(found))
     words = Page(report.write_report(folder)).words
-    assert "73.00 % right in the mean (95 % interval 70.00 to 76.00 %). Worst is dotted line." in words
+    assert (
+        "Mean accuracy over the fifteen corruptions of MNIST-C: 73.00 % (95 % interval 70.00 to 76.00 %). Worst is dotted line."
+        in words
+    )
     assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
-    assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (noise)" in words
+    assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (not significant)" in words
     images = len(Page(report.write_report(folder)).all("img"))
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "figures" / "robustness.png").write_bytes(b"picture")
@@ -205,7 +208,7 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     assert len(shown) == images + 1
     assert f"data:image/png;base64,{base64.b64encode(b'picture').decode()}" in [image["src"] for image in shown]
     (folder / "robustness.json").write_text(json.dumps(found | {"mean_interval": [None, None]}))
-    assert "73.00 % right in the mean. Worst" in Page(report.write_report(folder)).words
+    assert "73.00 %. Worst" in Page(report.write_report(folder)).words
     for damaged in "{", "[1]", '{"mean": 0.5}':
         (folder / "robustness.json").write_text(damaged)
         with pytest.raises(RunError, match=r"robustness.json is damaged .*mnist evaluate .* --robustness"):

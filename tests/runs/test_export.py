@@ -81,7 +81,7 @@ def test_the_command_takes_the_next_version_and_leaves_nothing_beside(
         main.main()
     assert stopped.value.code == 0
     out, err = capfd.readouterr()
-    assert f"{tmp_path / 'digits' / '8'}: answers as Keras does" in out
+    assert f"{tmp_path / 'digits' / '8'}: predicts as Keras does" in out
     assert err == ""
     assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["7", "8"]
     assert [path.name for path in (tmp_path / "digits" / "8").iterdir()] == ["model.tflite"]

@@ -94,7 +94,7 @@ def test_a_run_brings_its_data_set_and_predictions(tiny_run: Run, tiny: Dataset,
         np.testing.assert_array_equal(labels, y)
         np.testing.assert_allclose(tiny_run.predict(x), probabilities, atol=1e-5)
     write(tmp_path, "other", 0.9, dataset="digits", sha256="0123456789abcdef")
-    with pytest.raises(RunError, match=r"with a digits of SHA-256 0123456789ab\.\.\., scikit-learn has [0-9a-f]{12}"):
+    with pytest.raises(RunError, match=r"on a digits of SHA-256 0123456789ab\.\.\., scikit-learn has [0-9a-f]{12}"):
         find.read_run("other", tmp_path).dataset()
 
 

@@ -52,7 +52,7 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no model file .*nosuch.tflite"):
         inference.load_model(tmp_path / "nosuch.tflite")
     (tmp_path / "text.tflite").write_text("this is not a network")
-    with pytest.raises(ModelError, match=r"text.tflite is not a LiteRT network"):
+    with pytest.raises(ModelError, match=r"text.tflite is not a LiteRT model"):
         inference.load_model(tmp_path / "text.tflite")
 
 

@@ -93,12 +93,14 @@ def test_the_same_again_changes_nothing(tiny_run: Run, tiny: Dataset) -> None:
 
 
 def test_another_config_under_the_same_name_is_refused(tiny_run: Run, tiny: Dataset) -> None:
-    with pytest.raises(RunError, match=r"run tiny was begun with epochs 2, now 3. Choose another name \(--run\), or delete"):
+    with pytest.raises(
+        RunError, match=r"run tiny was started with epochs 2, now 3. Choose another name \(--run\), or delete"
+    ):
         record_run(make_config(**TINY | {"epochs": 3}), tiny, "tiny", tiny_run.path.parent, progress=False)
 
 
 def test_other_data_under_the_same_name_are_refused(tiny_run: Run, tiny: Dataset) -> None:
-    with pytest.raises(RunError, match=r"begun with sha256 \w+, now 123"):
+    with pytest.raises(RunError, match=r"started with sha256 \w+, now 123"):
         record_run(make_config(**TINY), replace(tiny, sha256="123"), "tiny", tiny_run.path.parent, progress=False)
 
 
@@ -139,7 +141,7 @@ def test_names_that_are_no_folder(name: str, tiny: Dataset, tmp_path: Path) -> N
 
 def test_one_process_at_a_time(tiny: Dataset, tmp_path: Path) -> None:
     (tmp_path / "busy").mkdir()
-    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process is working on run busy"):
+    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process is using run busy"):
         record_run(make_config(**TINY), tiny, "busy", tmp_path, progress=False)
 
 
