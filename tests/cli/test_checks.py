@@ -183,12 +183,14 @@ def test_the_command_exits_with_1_where_the_named_thing_is_not_ok(mnist: Cli, tm
     assert "given nosuch; allowed: python, packages, cpu, gpu, mnist, results, display, matplotlib, lab" in err
 
 
-def test_without_a_name_only_what_is_broken_counts(mnist: Cli, tmp_path: Path) -> None:
-    status, out, _ = mnist("doctor", "--results", str(tmp_path))
-    assert status == 0
-    assert "missing  display" in out
-    (tmp_path / "file").touch()
-    assert mnist("doctor", "--results", str(tmp_path / "file"))[0] == 1
+@pytest.mark.parametrize(("state", "named", "unnamed"), [("ok", 0, 0), ("missing", 1, 0), ("broken", 1, 1)])
+def test_without_a_name_only_what_is_broken_counts(
+    state: checks.State, named: int, unnamed: int, mnist: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "run_check", lambda name, *_: checks.CheckResult(name, state, "found this", "do that"))
+    assert mnist("doctor", "display")[0] == named
+    status, out, _ = mnist("doctor")
+    assert (status, out.count("found this")) == (unnamed, len(checks.CHECKS))
 
 
 def test_it_needs_no_tensorflow() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,16 @@ from mnist_utils import ConfigError
 from mnist_utils.data import polarity
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, paired_effect
-from mnist_utils.experiments import ablations
-from mnist_utils.experiments.ablations import load_subset, train_variants, verdict, verdict_sentence, verdict_table
-from mnist_utils.training import fit
-from mnist_utils.training.backend import no_retracing_warnings
 from mnist_utils.training.config import TrainConfig, make_config
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    from mnist_utils.experiments import ablations
+    from mnist_utils.training import backend, fit
+else:
+    ablations = lazy("mnist_utils.experiments.ablations")
+    backend = lazy("mnist_utils.training.backend")
+    fit = lazy("mnist_utils.training.fit")
 
 A, B = [0.91, 0.93, 0.90, 0.92], [0.94, 0.95, 0.945, 0.93]
 BASE: dict[str, Any] = {"model": "fast", "epochs": 2, "batch_size": 50, "precision": "float32"}
@@ -37,7 +42,7 @@ def effect(low: float, high: float, ratio: bool = False) -> PairedEffect:
 
 @pytest.fixture(scope="module")
 def few() -> Dataset:
-    return load_subset("digits", 200)
+    return ablations.load_subset("digits", 200)
 
 
 def test_the_interval_of_a_difference_is_scipys() -> None:
@@ -89,14 +94,14 @@ def test_a_ratio_is_compared_in_logarithms() -> None:
     ],
 )
 def test_verdict(given: PairedEffect, threshold: float | None, expected: str) -> None:
-    assert verdict(given, threshold) == expected
+    assert ablations.verdict(given, threshold) == expected
 
 
 @pytest.mark.parametrize("b", [A, [x + 0.25 for x in A], [x - 0.25 for x in A]])
 def test_pairs_that_agree_to_the_last_digit_prove_nothing(b: list[float]) -> None:
     same = paired_effect(trials([0.5, 0.5], [0.5 + b[0] - A[0]] * 2), "a", "b")
     assert same.interval == (same.mean, same.mean)
-    assert verdict(same) == "cannot tell"
+    assert ablations.verdict(same) == "cannot tell"
 
 
 def test_a_comparison_that_cannot_be_made() -> None:
@@ -110,10 +115,10 @@ def test_a_comparison_that_cannot_be_made() -> None:
 
 def test_sentence_and_summary_say_what_was_found() -> None:
     better, slower = effect(0.0012, 0.0234), effect(1.1, 1.3, ratio=True)
-    assert verdict_sentence("B is better", better) == (
+    assert ablations.verdict_sentence("B is better", better) == (
         "**B is better: holds.** b against a, accuracy on validation images: +1.23 points (95 %: +0.12 to +2.34; 2 seeds)."
     )
-    table = verdict_table([("B is better", better, None), ("B is much slower", slower, 1.5)])
+    table = ablations.verdict_table([("B is better", better, None), ("B is much slower", slower, 1.5)])
     assert table.to_dict("records") == [
         {
             "claim": "B is better",
@@ -136,7 +141,7 @@ def test_variants_are_trained_from_the_same_seed_and_tested_on_validation_images
     none: Any = None
     closed = replace(few, x_test=none, y_test=none)
     variants = {"one": {}, "again": {}, "small": {"batch_size": 10}}
-    found = train_variants(variants, BASE, closed, [3], progress=False).set_index("variant").to_dict("index")
+    found = ablations.train_variants(variants, BASE, closed, [3], progress=False).set_index("variant").to_dict("index")
     assert found["one"]["accuracy"] == found["again"]["accuracy"]
     assert found["one"]["accuracy"] != found["small"]["accuracy"]
     for row in found.values():
@@ -153,7 +158,7 @@ def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest
         return {"accuracy": 0.5, "seconds": 1.0}
 
     monkeypatch.setattr(ablations, "_train_once", trial)
-    found = train_variants({"one": {}, "small": {"batch_size": 10}}, BASE, few, range(3, 5), progress=False)
+    found = ablations.train_variants({"one": {}, "small": {"batch_size": 10}}, BASE, few, range(3, 5), progress=False)
     assert trained == [(3, 50, 2), (3, 10, 2), (4, 50, 2), (4, 10, 2)]
     assert list(zip(found["variant"], found["seed"], strict=True)) == [("one", 3), ("small", 3), ("one", 4), ("small", 4)]
 
@@ -161,25 +166,25 @@ def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest
 def test_a_bad_variant_is_refused_before_anything_is_trained(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablations, "_train_once", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match=r"dense_dropout: given 1\.5"):
-        train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
+        ablations.train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
 
 
 def test_tensorflows_logger_is_left_as_it_was(few: Dataset) -> None:
     logger = logging.getLogger("tensorflow")
     before = logger.level
     with pytest.raises(ConfigError):
-        train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
-    with no_retracing_warnings():
+        ablations.train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
+    with backend.no_retracing_warnings():
         assert not logger.isEnabledFor(logging.WARNING)
     assert logger.level == before
 
 
 def test_load_few() -> None:
-    whole = load_subset("digits", -1)
-    assert len(load_subset("digits", 300).x_train) == 300
-    assert len(load_subset("digits", 5000).x_train) == len(whole.x_train) == 1293
-    np.testing.assert_array_equal(load_subset("digits", 300).x_validation, whole.x_validation)
-    assert load_subset("auto", 300).note.startswith("MNIST could not be had")
+    whole = ablations.load_subset("digits", -1)
+    assert len(ablations.load_subset("digits", 300).x_train) == 300
+    assert len(ablations.load_subset("digits", 5000).x_train) == len(whole.x_train) == 1293
+    np.testing.assert_array_equal(ablations.load_subset("digits", 300).x_validation, whole.x_validation)
+    assert ablations.load_subset("auto", 300).note.startswith("MNIST could not be had")
 
 
 def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,8 +228,10 @@ def test_a_variant_may_train_on_changed_images() -> None:
         asked.append(seed)
         return polarity.invert_half(dataset, seed)
 
-    large = load_subset("digits", 1000)
-    found = train_variants({"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False)
+    large = ablations.load_subset("digits", 1000)
+    found = ablations.train_variants(
+        {"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False
+    )
     assert found["variant"].tolist() == ["one", "both"]
     assert asked == [5]
     one, both = found["inverted_accuracy"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -21,9 +21,14 @@ from mnist_utils.experiments.grid import Trial
 from mnist_utils.experiments.store import SweepError
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import run_lock
-from mnist_utils.training.checkpoint import save_checkpoint
-from mnist_utils.training.fit import epoch_images
 from tests.conftest import Cli
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    from mnist_utils.training import checkpoint, fit
+else:
+    checkpoint = lazy("mnist_utils.training.checkpoint")
+    fit = lazy("mnist_utils.training.fit")
 
 SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
 
@@ -80,7 +85,7 @@ def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch
     begun = threading.Event()
 
     def save_and_die(*arguments: Any) -> None:
-        save_checkpoint(*arguments)
+        checkpoint.save_checkpoint(*arguments)
         begun.set()
         raise KeyboardInterrupt
 
@@ -96,7 +101,7 @@ def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch
 
         def remember(*arguments: Any) -> Any:
             epochs.append(arguments[-1])
-            return epoch_images(*arguments)
+            return fit.epoch_images(*arguments)
 
         monkeypatch.setattr("mnist_utils.training.fit.epoch_images", remember)
         assert train(token=token) == b""

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -16,8 +16,16 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.runs import inference
 from mnist_utils.runs.inference import ModelError
-from mnist_utils.training import architectures
+from tests.lazy import lazy
 from tests.paths import REFERENCE
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnist_utils.training import architectures
+else:
+    keras = lazy("keras")
+    architectures = lazy("mnist_utils.training.architectures")
 
 
 @pytest.fixture(scope="module")
