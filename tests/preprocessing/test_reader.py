@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.preprocessing.decode import MAX_BYTES, ImageError
+from mnist_utils.preprocessing.decode import MAX_BYTES, ErrorKind, ImageError
 from mnist_utils.preprocessing.reader import preprocess
 
 
@@ -80,8 +80,9 @@ def test_exif_rotation_is_undone() -> None:
 
 def test_polarity_can_be_forced() -> None:
     assert close(preprocess(packed(seven()), polarity="dark-on-light").image)
-    with pytest.raises(ImageError, match="no digit"):
+    with pytest.raises(ImageError) as caught:
         preprocess(packed(seven()), polarity="light-on-dark")
+    assert caught.value.kind == "no digit"
 
 
 def test_reports_where_the_digit_was() -> None:
@@ -110,7 +111,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "kind"),
     [
         (b"", "not a picture"),
         (b"hello, I am a text", "not a picture"),
@@ -120,34 +121,44 @@ def test_reads_a_file(tmp_path: Path) -> None:
         (packed(Image.new("L", (50, 50), 255)), "no digit"),
         (packed(Image.new("L", (50, 50), 0)), "no digit"),
         (packed(seven(), "PDF"), "not a picture"),
+        (bytes(MAX_BYTES + 1), "too large"),
+        (Path("/dev/zero"), "too large"),
+        (Path("nosuch.png"), "cannot be opened"),
+        (Path("/dev"), "cannot be opened"),
     ],
-    ids=["empty", "text", "svg", "half a jpeg", "half a png", "white", "black", "pdf"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "half a jpeg",
+        "half a png",
+        "white",
+        "black",
+        "pdf",
+        "bytes",
+        "device",
+        "missing",
+        "folder",
+    ],
 )
-def test_what_is_no_digit_is_an_error(content: bytes, message: str) -> None:
-    with pytest.raises(ImageError, match=message):
+def test_what_is_no_digit_is_an_error(content: bytes | Path, kind: ErrorKind) -> None:
+    with pytest.raises(ImageError) as caught:
         preprocess(content)
-
-
-def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    bombs = [packed(Image.new("1", size)) for size in ((20_000, 20_000), (8_000, 8_000))]
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
-    for bomb in bombs:
-        with pytest.raises(ImageError, match="too large: more than 50,000,000 pixels"):
-            preprocess(bomb)
+    assert caught.value.kind == kind
+    assert str(caught.value).startswith(kind)
 
 
 def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    for picture in tmp_path / "big.png", bytes(MAX_BYTES + 1):
-        with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
-            preprocess(picture)
+    with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
+        preprocess(tmp_path / "big.png")
 
 
-def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be opened: No such file"):
         preprocess(tmp_path / "nosuch.png")
-    with pytest.raises(ImageError, match="cannot be opened: a folder without a picture in it"):
+    with pytest.raises(ImageError, match="a folder without a picture in it"):
         preprocess(tmp_path)
 
 
@@ -184,13 +195,9 @@ def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
     dot = np.full((200, 200), top, kind)
     dot[90, 90] = 0
     for picture in noise, faint, dot:
-        with pytest.raises(ImageError, match="no digit"):
+        with pytest.raises(ImageError) as caught:
             preprocess(packed(Image.fromarray(picture)))
-
-
-def test_a_device_without_an_end_is_not_read_to_it() -> None:
-    with pytest.raises(ImageError, match="too large"):
-        preprocess(Path("/dev/zero"))
+        assert caught.value.kind == "no digit"
 
 
 def test_pillows_log_does_not_reach_stderr() -> None:
