@@ -1,4 +1,4 @@
-"""Networks written for other servers: each asked again here, by its own runtime, about images that `export` never saw."""
+"""Models written for other servers: each predicts here again, by its own runtime, images that `export` never saw."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def keras_answers() -> NDArray[np.float32]:
     return np.asarray(model(IMAGES[..., None], training=False))
 
 
-def _saved_model(folder: Path) -> Any:
+def saved_model(folder: Path) -> Any:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     return loaded.serve(IMAGES[..., None])
 
 
-def _onnx(folder: Path) -> Any:
+def onnx(folder: Path) -> Any:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     return session.run(None, {"image": IMAGES[..., None]})[0]
 
 
-def _litert(folder: Path) -> Any:
+def litert(folder: Path) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(folder / "model.tflite"))
@@ -57,7 +57,7 @@ def _litert(folder: Path) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras's, while it imports tf2onnx
-@pytest.mark.parametrize(("kind", "ask"), [("saved_model", _saved_model), ("onnx", _onnx), ("litert", _litert)])
+@pytest.mark.parametrize(("kind", "ask"), [("saved_model", saved_model), ("onnx", onnx), ("litert", litert)])
 def test_an_exported_network_answers_as_keras(
     kind: export.Format,
     ask: Callable[[Path], Any],
@@ -90,13 +90,13 @@ def test_the_command_takes_the_next_version_and_leaves_nothing_beside(
 def test_a_network_that_answers_otherwise_is_not_kept(
     reference: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = export._load_exported
+    load = export.load_exported
 
-    def shifted(kind: export.Format, target: Path) -> Any:
-        network = ask(kind, target)
-        return lambda images: network(images) + np.float32(1e-4)
+    def shifted(kind: export.Format, folder: Path) -> Any:
+        predict = load(kind, folder)
+        return lambda images: predict(images) + np.float32(1e-4)
 
-    monkeypatch.setattr(export, "_load_exported", shifted)
+    monkeypatch.setattr(export, "load_exported", shifted)
     with pytest.raises(ExportError, match=r"the litert network differs from Keras's by 1\.\de-04"):
         export.export_model(reference, "litert", tmp_path)
     assert list((tmp_path / "mnist").iterdir()) == []
