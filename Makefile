@@ -29,11 +29,10 @@ lab-docker:  ## open JupyterLab in a container, with windows on your screen (nee
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
 	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser and not image and not kills" $(ARGS)
 
-bench: $(READY)  ## measure training: its time beside two earlier systems, its accuracy, how it scales (short form; needs MNIST)
+bench: $(READY)  ## measure training: its time beside two earlier systems, its accuracy, its start (short form; needs MNIST)
 	$(VENV)/bin/python -m benchmarks.train_speed --short
 	$(VENV)/bin/python -m benchmarks.accuracy fast --seeds 3
 	$(VENV)/bin/python -m benchmarks.start_up --repeats 1
-	$(VENV)/bin/python -m benchmarks.scaling --short
 
 notebooks-record: $(READY)  ## execute the copies in tests/notebooks again and keep what they print (ARGS=02,03 to choose)
 	$(VENV)/bin/python -m tests.notebooks.record $(ARGS)

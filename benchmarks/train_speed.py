@@ -68,7 +68,7 @@ def _measure(turns: int, b_images: int) -> str:
 class _Plain:
     """A network that is trained as Keras's own examples do: float32 images in memory, Adam, `fit`.
 
-    But it is fed as ours is, without the wait at the end of an epoch that would be multiplied here (`benchmarks.feeding`).
+    But it is fed as ours is, without the wait at the end of an epoch that would be multiplied here (see RESULTS.md).
     """
 
     def __init__(self, name: str, dataset: Dataset, *, batch_size: int) -> None:
