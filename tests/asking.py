@@ -43,10 +43,18 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
 
 def ask(port: int, request: bytes) -> tuple[int, bytes]:
     """Send bytes, receive the status and all that comes until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     return int(answer.split()[1]), answer
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def form(picture: bytes) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,7 @@ MAX_BODY = 64_000_000  # bytes of one request
 BODY_SECONDS = 60  # for sending a request's body
 HEADER_SECONDS = 10  # for sending its header, at least; at most twice as many
 
+_CURL = "curl -F image=@photo.jpg"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -42,6 +44,10 @@ def add_json_errors(app: FastAPI) -> None:
             message = f"{request.method} does not go with {request.url.path}; allowed: {allowed}"
         return failure(error.status_code, message, error.headers)
 
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return failure(*_describe_form_error(request, error))
+
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
         return failure(400, "the client went away")  # for the log: nobody receives it
@@ -51,8 +57,34 @@ def add_json_errors(app: FastAPI) -> None:
         return failure(500, "an error in the server; its log says more")
 
 
+def _describe_form_error(request: Request, error: RequestValidationError) -> tuple[int, str]:
+    """Return the status and the message for a form without pictures in its field ``image``, or with too many."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        if not _has_body(request.headers):
+            return 400, f"the body is empty; send a picture: {_CURL}"
+        return 415, f"Content-Type: given {kind or 'none'}; allowed: multipart/form-data, as of {_CURL}"
+    (flaw, *_), form = error.errors(), error.body
+    if flaw["type"] == "missing":
+        given = ", ".join(sorted(set(form))) or "none"
+        return 400, f"the field 'image' is missing; fields given: {given}. Send a picture: {_CURL}"
+    if flaw["type"] == "too_long":
+        number, most = flaw["ctx"]["actual_length"], flaw["ctx"]["max_length"]
+        if most == 1:
+            return 400, f"{number} pictures; {request.url.path} takes one, /predict takes several"
+        return 413, f"{number} pictures; allowed: {most} in one request"
+    return 400, f"the field 'image' holds a text, not a file; mind the @ in: {_CURL}"
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
 def limit_body(app: ASGIApp) -> ASGIApp:
-    """Refuse a body that is too long or too slow while it arrives, before anything is kept of it."""
+    """Refuse a body that is too long or too slow while it arrives, before anything is kept of it.
+
+    FastAPI's ``max_body_size`` would refuse an announced length in plain text, and neither it nor uvicorn limits the time.
+    """
 
     async def limit(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +93,7 @@ def limit_body(app: ASGIApp) -> ASGIApp:
         headers = Headers(scope=scope)
         announced = int(headers.get("content-length", "0"))
         until = asyncio.get_running_loop().time() + BODY_SECONDS
-        received, whole = 0, announced == 0 and "transfer-encoding" not in headers
+        received, whole = 0, not _has_body(headers)
 
         async def counted() -> Message:
             nonlocal received, whole
@@ -92,6 +124,7 @@ def limit_body(app: ASGIApp) -> ASGIApp:
 
 def log_requests(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> ASGIApp:
     """Count and time every request, and write a line of JSON about it to stderr."""
+    # Not prometheus-fastapi-instrumentator: its own metrics have the label `handler`, and another would need this code.
     requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
     seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)
 

@@ -1,34 +1,64 @@
-"""What the server takes and answers, as its OpenAPI description states it."""
+"""What the server takes and returns; FastAPI makes its OpenAPI description of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+import numpy as np
+from fastapi import File, HTTPException, UploadFile
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 MAX_IMAGES = 16  # of one request to /predict
 MAX_INSTANCES = 1_000  # of one request to TF-Serving's address
 
+# FastAPI itself writes `contentMediaType`, as OpenAPI 3.1 has it; generators of clients and tests know `format: binary`.
+_Upload = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
+Pictures = Annotated[list[_Upload], File(min_length=1, max_length=MAX_IMAGES)]
+OnePicture = Annotated[list[_Upload], File(min_length=1, max_length=1)]  # a list: else all but the last would be dropped
+
+_Pixel = Annotated[float, Field(ge=0, le=255)]
+# `fail_fast`: else a body of a million wrong numbers makes a million errors.
+_SIDE = Field(min_length=28, max_length=28, fail_fast=True)
+_BATCH = Field(min_length=1, max_length=MAX_INSTANCES, fail_fast=True)
+_Image = Annotated[list[Annotated[list[_Pixel], _SIDE]], _SIDE]
+_ImageWithChannel = Annotated[list[Annotated[list[tuple[_Pixel]], _SIDE]], _SIDE]
+
+
+class TensorFlowRequest(BaseModel):
+    """TF-Serving's request: images of 28x28 or 28x28x1 numbers, white on black."""
+
+    model_config = ConfigDict(strict=True)  # "1" and true are no numbers
+    instances: Annotated[list[_Image], _BATCH] | Annotated[list[_ImageWithChannel], _BATCH] = Field(
+        union_mode="left_to_right"
+    )
+
+
+class TensorFlowResponse(BaseModel):
+    """TF-Serving's response: the probability of each digit, for each instance."""
+
+    predictions: list[list[float]]
+
 
 class Prediction(BaseModel):
-    """The answer for one picture."""
+    """The digit that one picture shows."""
 
     Label: int
-    probability: float = Field(serialization_alias="Softmax probability", description="as the network gives it")
-    Confidence: float = Field(
-        description="calibrated: of such answers to pictures like the tested ones, this share is right"
+    probability: float = Field(
+        serialization_alias="Softmax probability",
+        description="calibrated: of such predictions for pictures like the tested ones, this share is correct",
     )
 
 
 class Predictions(BaseModel):
-    """The answers for the pictures, in their order."""
+    """The predictions for the pictures, in their order."""
 
     Predictions: list[Prediction]
     Success: bool = True
 
 
-class ExplainResponse(BaseModel):
-    """The answer for one picture, and what the network saw of it."""
+class Explanation(BaseModel):
+    """The prediction for one picture, and what the model saw of it."""
 
     Label: int
     Probabilities: list[float]
@@ -37,43 +67,40 @@ class ExplainResponse(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Any answer with a status of 400 or more."""
+    """Any response with a status of 400 or more."""
 
     Success: bool = False
     Error: str
 
 
-class TensorFlowResponse(BaseModel):
-    """TF-Serving's answer: ten probabilities for each instance."""
-
-    predictions: list[list[float]]
-
-
 _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
 
 
-def failure_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe error answers for OpenAPI."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error responses for OpenAPI."""
     return {status: {"model": ErrorResponse, **({"headers": _RETRY} if status == 503 else {})} for status in statuses}
 
 
-def body_schema(media: str, field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Describe a request's body for OpenAPI."""
-    content = {"schema": {"type": "object", "required": [field], "properties": {field: schema}}}
-    return {"requestBody": {"required": True, "content": {media: content}}}
+def parse_instances(body: bytes) -> NDArray[np.float32]:
+    """Check a request to TF-Serving's address, whatever its Content-Type, as TF-Serving does.
 
+    Returns
+    -------
+    float32 array, shape (n, 28, 28)
 
-def pictures_body(most: int) -> dict[str, Any]:
-    """Describe a form of pictures for OpenAPI."""
-    schema = {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "string", "format": "binary"}}
-    return body_schema("multipart/form-data", "image", schema)
-
-
-def _lists(of: dict[str, Any], least: int, most: int) -> dict[str, Any]:
-    return {"type": "array", "minItems": least, "maxItems": most, "items": of}
-
-
-_NUMBER = {"type": "number", "minimum": 0, "maximum": 255}
-INSTANCES_SCHEMA = {
-    "anyOf": [_lists(_lists(_lists(pixel, 28, 28), 28, 28), 1, MAX_INSTANCES) for pixel in (_NUMBER, _lists(_NUMBER, 1, 1))]
-}
+    Raises
+    ------
+    HTTPException
+        With 413 for too many instances, 400 for whatever else is wrong.
+    """
+    try:
+        instances = TensorFlowRequest.model_validate_json(body).instances
+    except ValidationError as error:
+        for flaw in error.errors(include_url=False):
+            if flaw["type"] == "too_long" and flaw["ctx"]["max_length"] == MAX_INSTANCES:
+                number = f"{flaw['ctx']['actual_length']:,} instances"
+                raise HTTPException(413, f"{number}; allowed: {MAX_INSTANCES:,} in one request") from None
+            if flaw["type"] in ("less_than_equal", "greater_than_equal"):
+                raise HTTPException(400, f"instances: given {flaw['input']}; allowed: numbers from 0 to 255") from None
+        raise HTTPException(400, 'wanted {"instances": [...]}, each 28x28 or 28x28x1 numbers') from None
+    return np.asarray(instances, np.float32).reshape(-1, 28, 28)

@@ -26,7 +26,7 @@ from mnist_utils.serving.app import METRICS_DIR, create_app, model_facts
 
 STOP_SECONDS = 8  # for answering what was accepted before the stop; `docker stop` kills after 10
 
-_MODEL = "MNIST_SERVE_MODEL"  # tells worker processes which network
+_MODEL = "MNIST_SERVE_MODEL"  # tells worker processes which model
 
 
 class ServingError(MnistError):
@@ -34,12 +34,12 @@ class ServingError(MnistError):
 
 
 def run_server(model: Path, host: str, port: int, workers: int) -> None:
-    """Answer until SIGINT or SIGTERM; say on stdout where, and with which network.
+    """Answer until SIGINT or SIGTERM; say on stdout where, and with which model.
 
     Parameters
     ----------
     model : Path
-        A ``.tflite`` or ``.keras`` network.
+        A ``.tflite`` or ``.keras`` model.
     host, port : str, int
         Where to listen; port 0 takes any free one.
     workers : int
@@ -48,14 +48,14 @@ def run_server(model: Path, host: str, port: int, workers: int) -> None:
     Raises
     ------
     ModelError, ServingError
-        If the network cannot be used, or the address cannot be listened on.
+        If the model cannot be used, or the address cannot be listened on.
     """
     # uvicorn stops gracefully on SIGTERM, then raises it again: what was meant to end has ended well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(model) if workers == 1 else f"{__name__}:worker_app"
     if workers > 1:
         inference.load_model(model)  # complain here, once
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app,
         factory=workers > 1,
@@ -103,7 +103,8 @@ def _keep_stderr_for_the_log() -> None:
         os.dup2(nowhere.fileno(), 2)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket that the workers share. uvicorn's own way would log why it cannot, and exit."""
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

@@ -26,7 +26,7 @@ def running_server(model: Path, *, seconds: float = 60) -> Iterator[str]:
     Parameters
     ----------
     model : Path
-        A ``.tflite`` or ``.keras`` network.
+        A ``.tflite`` or ``.keras`` model.
     seconds : float
         How long to wait until it listens.
 
@@ -40,18 +40,8 @@ def running_server(model: Path, *, seconds: float = 60) -> Iterator[str]:
     LocalServerError
         If it does not come up; the text says what the server said.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "mnist_utils.cli.main",
-        "serve",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--model",
-        str(model),
-    ]
+    address = ["--host", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, "-m", "mnist_utils.cli.main", "serve", *address, "--model", str(model)]
     with tempfile.TemporaryFile("w+") as log:  # a pipe that nobody reads would fill up and stop the server
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
