@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -70,3 +71,19 @@ def no_retracing_warnings() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed all that is random in the models that are built in this block.
+
+    Keras takes the seeds of its layers from `random.randint`, and all threads of a process share one sequence: what another
+    thread takes from it meanwhile, a Dask worker's for instance, would change the model. So the block has its own.
+    """
+    keras.utils.set_random_seed(seed)
+    shared = random.randint
+    random.randint = random.Random(seed).randint  # noqa: S311 - not for secrets
+    try:
+        yield
+    finally:
+        random.randint = shared

@@ -20,7 +20,7 @@ from mnist_utils._support.progress import ShowProgress, progress_display
 from mnist_utils.data.augmentation import augment
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.training import CHECKPOINT, architectures
-from mnist_utils.training.backend import batches, keras
+from mnist_utils.training.backend import batches, keras, seeded
 from mnist_utils.training.checkpoint import (
     CheckpointState,
     TrainingError,
@@ -98,8 +98,8 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     TrainingError
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
-    keras.utils.set_random_seed(config.seed)
-    model = compile_model(config, len(dataset.x_train))
+    with seeded(config.seed):
+        model = compile_model(config, len(dataset.x_train))
     # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
     network = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
