@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -214,9 +215,12 @@ def with_checksums(content: bytes) -> bytes:
 
 
 def _place(draw: st.DrawFn, content: bytes) -> int:
-    """Choose a place: in the head, in the tail (where TIFF keeps its tags), or anywhere."""
+    """Choose a place: in the head, in the tail (where TIFF keeps its tags), anywhere, or at the length of a PNG's chunk."""
     size = len(content)
-    return draw(st.one_of(st.integers(0, min(size, 64)), st.integers(max(0, size - 200), size), st.integers(0, size)))
+    places = [st.integers(0, min(size, 64)), st.integers(max(0, size - 200), size), st.integers(0, size)]
+    if content.startswith(_PNG):
+        places.append(st.sampled_from(list(accumulate(map(len, chunks_of(content))))))
+    return draw(st.one_of(places))
 
 
 def _flip_bit(draw: st.DrawFn, content: bytes) -> bytes:

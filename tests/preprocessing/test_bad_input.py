@@ -94,6 +94,12 @@ def test_a_palette_that_is_missing_is_an_error_in_words() -> None:
         preprocess(without)
 
 
+def test_a_chunk_that_is_longer_than_it_claims_is_an_error_in_words() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+    signature, header, data, end = chunks_of(packed(noise))
+    assert outcome_of(signature + header + (100).to_bytes(4) + data[4:] + end) == "cannot be decoded"
+
+
 @pytest.mark.parametrize("side", [8_000, 50_000])  # the second is too large for Pillow, too
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "JPEG"])
 def test_what_a_header_claims_is_not_decoded(form: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
