@@ -137,9 +137,6 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     -------
     DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
     """
-    from mnist_utils.training.backend import keras
-
-    keras.utils.set_random_seed(config.seed)
     model = fit.compile_model(config, len(dataset.x_train))
     x, y, size = dataset.x_train[..., None], fit.one_hot_targets(dataset.y_train), config.batch_size
     steps = math.ceil(len(x) / size)

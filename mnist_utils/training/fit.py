@@ -98,8 +98,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     TrainingError
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
-    with seeded(config.seed):
-        model = compile_model(config, len(dataset.x_train))
+    model = compile_model(config, len(dataset.x_train))
     # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
     network = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
@@ -186,12 +185,13 @@ def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:
 
 def compile_model(config: TrainConfig, n: int) -> keras.Model:
     """Build a network, with its optimiser, that is ready to be trained on `n` images an epoch."""
-    model = architectures.build_model(
-        config.model,
-        conv_dropout=config.conv_dropout,
-        dense_dropout=config.dense_dropout,
-        precision=choose_precision(config.precision),
-    )
+    with seeded(config.seed):
+        model = architectures.build_model(
+            config.model,
+            conv_dropout=config.conv_dropout,
+            dense_dropout=config.dense_dropout,
+            precision=choose_precision(config.precision),
+        )
     rate: Any = config.learning_rate
     betas: dict[str, float] = {}
     if config.schedule == "one_cycle":

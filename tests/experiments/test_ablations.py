@@ -188,8 +188,6 @@ def test_load_few() -> None:
 
 
 def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    import keras
-
     fed: dict[str, list[Any]] = {"array": [], "generator": []}
 
     class Network:
@@ -202,7 +200,6 @@ def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeyp
                 fed["array"].append([(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
 
     monkeypatch.setattr(fit, "compile_model", lambda *_: Network())
-    monkeypatch.setattr(keras.utils, "set_random_seed", lambda _: None)
     times = ablations.time_feeding(make_config(**BASE | {"batch_size": 80}), few, 2)
     assert list(zip(times["variant"], times["repeat"], strict=True)) == [
         (variant, repeat) for repeat in range(2) for variant in ("array", "generator")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,3 +228,28 @@ def test_batches_are_in_order_and_the_last_is_what_is_left() -> None:
 def test_nothing_tunes_the_feeding(digits: Dataset) -> None:
     # With it the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
     assert batches(4, digits.x_train).options().autotune.enabled is False
+
+
+def test_other_threads_that_draw_random_numbers_do_not_change_a_model() -> None:
+    """As Dask's do in a sweep's workers."""
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            random.random()  # noqa: S311 - as any library may
+            time.sleep(0)
+
+    def weights() -> list[np.ndarray]:
+        return fit.compile_model(make_config(**BASE, model="simple", conv_dropout=0.2), 100).get_weights()
+
+    expected = weights()
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        found = [weights() for _ in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    for one in found:
+        for a, b in zip(one, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
