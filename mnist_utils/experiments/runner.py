@@ -237,19 +237,17 @@ def connect_cluster(address: str) -> Iterator[Client]:
     SweepError
         If there is none.
     """
-    with _connect(address) as client:
-        # Dask logs, with tracebacks, what we tell in a line: that the scheduler went away.
-        loggers = [
-            logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")
-        ]
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
+    client = _connect(address)  # which imports Dask, whose loggers are there from then on
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("distributed")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:  # they report, with tracebacks, what we say in a line: that the scheduler went away
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with client:
             yield client
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _connect(address: str) -> Client:
