@@ -1,4 +1,4 @@
-"""The small helper package that the notebooks, the command line and the server share.
+"""The helper package that the notebooks, the command line and the server share.
 
 Importing it loads neither TensorFlow nor matplotlib; each module imports what it needs.
 """
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 __version__: str
 
-# TensorFlow tells of oneDNN, CUDA and CPU flags on stderr while it is imported: nobody can act on it, and it
-# would stand in every notebook. It must be set before the import, and this runs before any of ours.
+# While it is imported, TensorFlow writes about oneDNN, CUDA and CPU flags to stderr. Nobody can act on that, and every
+# notebook would show it. The variable must be set before the import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 class MnistError(Exception):
-    """What a person did or met that stops the work; its text says what to do. Shown without a traceback."""
+    """An error that the user can fix; its message says how. Shown without a traceback."""
 
-    status = 1  # of the command that it ends
+    status = 1  # exit status of the command
 
 
 class ConfigError(MnistError):
@@ -25,10 +25,10 @@ class ConfigError(MnistError):
     status = 2
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of this package
+if not TYPE_CHECKING:  # otherwise a type checker would accept any attribute of this package
 
     def __getattr__(name: str) -> str:
-        """Look up `__version__` in the installed package: only when asked, for the import adds a sixth to `mnist --help`."""
+        """Look up `__version__` on first use: importing importlib.metadata makes `mnist --help` a sixth slower."""
         if name == "__version__":
             from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, flushed to the disk, then renamed."""
+"""Atomic writes: to a temporary file in the same folder, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 
 
 def write_atomic(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a file, then put it at `path`, over what may be there, in one step.
+    """Write a file atomically, replacing any file at `path`.
 
     Parameters
     ----------
     path : Path
-        Where the file shall be; its folder must exist.
+        The file to write; its folder must exist.
     save : callable
-        Called with the path to write to: in the same folder, with the same suffix.
+        Called with the path of a temporary file in the same folder, with the same suffix.
 
     Raises
     ------
     OSError
-        If it cannot be written; then nothing is left beside it and what was at `path` is untouched.
+        If the file cannot be written. The temporary file is removed, and `path` is unchanged.
     """
-    beside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
-        save(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())  # else a crash of the machine could leave an empty file under the final name
-        beside.replace(path)
+        save(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # otherwise a system crash could leave an empty file at `path`
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
-    write_atomic(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    """Write `text` to `path` atomically, as UTF-8."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

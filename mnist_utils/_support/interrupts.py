@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits: in the middle of TensorFlow's work it can come out as some other error."""
+"""Ctrl-C only at safe points: inside a TensorFlow call it can surface as some other error."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def defer_interrupt() -> Iterator[Callable[[], None]]:
-    """Hold back Ctrl-C until the block calls what it is given, or ends.
+    """Defer Ctrl-C until the block calls the function it receives, or ends.
 
-    In another thread than the main one, to which Ctrl-C goes, nothing is held.
+    Only the main thread receives Ctrl-C; in other threads, nothing is deferred.
 
     Raises
     ------
     KeyboardInterrupt
-        At one of these moments, if Ctrl-C was pressed before it.
+        At that call or at the end, if Ctrl-C was pressed before.
     """
-    came: list[int] = []
+    pending: list[int] = []
 
     def check_interrupt() -> None:
-        if came:
-            came.clear()
+        if pending:
+            pending.clear()
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield check_interrupt
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = signal.signal(signal.SIGINT, lambda number, _: pending.append(number))
     try:
         yield check_interrupt
     finally:

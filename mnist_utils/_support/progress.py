@@ -1,4 +1,4 @@
-"""How far a training is: a bar in a terminal, one display that changes in a notebook, a line an epoch elsewhere."""
+"""Training progress: a bar in a terminal, one updating output in a notebook, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _BAR = 30  # characters, in a notebook
-# For those who closed the page and came back: Lab shows what was saved, and what comes then reaches no page.
-_HINT = "If this stands still since you came back to the page: it goes on. mnist runs, in a Terminal, shows how far it is."
-_SECONDS = 0.5  # between two changes in a notebook: each is a message to the browser
+# For users who closed the page and came back: Lab shows the saved output and receives no further updates.
+_HINT = "Does the bar stand still after you reopened the page? Training continues; see mnist runs in a terminal."
+UPDATE_INTERVAL = 0.5  # between two updates in a notebook: each is a message to the browser
 
 
 class ShowProgress(Protocol):
-    """What `progress_display` gives: tells how far it is, and keeps a line."""
+    """The function that `progress_display` yields: updates the bar and adds lines."""
 
     def __call__(self, done: float, now: str = "", *, line: str = "") -> None:
-        """Show that `done` of all epochs are over, with the words `now`; `line` stays for good."""
+        """Show that `done` epochs are finished, and the text `now`; `line` is kept."""
 
 
 @contextmanager
 def progress_display(epochs: int, done: int = 0, *, enabled: bool = True) -> Iterator[ShowProgress]:
-    """Show a progress until the end of the block.
+    """Show progress until the end of the block.
 
-    In a terminal: a bar on stderr, which goes when it is over; the lines stay. In a notebook: one output, made of the lines
-    and a bar, which changes in place, in JupyterLab as under papermill, so that the saved notebook holds the lines and no
-    more. Anywhere else: the lines, on stderr.
+    In a terminal: a bar on stderr, which disappears at the end; the lines stay. In a notebook: one output with the lines and
+    a bar, updated in place in JupyterLab and under papermill, so that the saved notebook holds only the lines. Elsewhere:
+    the lines, on stderr.
 
     Parameters
     ----------
     epochs : int
-        How many there are.
+        Number of epochs.
     done : int, 0 to `epochs`
-        How many were over before.
+        Epochs finished before.
     enabled : bool
-        Otherwise nothing is shown.
+        If false, show nothing.
     """
     console = Console(stderr=True, quiet=not enabled, highlight=False)
     with _in_notebook(epochs) if console.is_jupyter and enabled else _in_terminal(console, epochs, done) as show:
@@ -61,7 +61,7 @@ def _in_terminal(console: Console, epochs: int, done: int) -> Iterator[ShowProgr
 
 @contextmanager
 def _in_notebook(epochs: int) -> Iterator[ShowProgress]:
-    # Rich would draw its bar with a widget, of which a saved notebook keeps the word "Output()".
+    # Rich would draw its bar with a widget, and a saved notebook would show only "Output()".
     from IPython.display import DisplayHandle
 
     handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ def _in_notebook(epochs: int) -> Iterator[ShowProgress]:
     def show(done: float, now: str = "", *, line: str = "") -> None:
         nonlocal last
         lines.extend([line] if line else [])
-        if line or time.monotonic() - last > _SECONDS:
+        if line or time.monotonic() - last > UPDATE_INTERVAL:
             last = time.monotonic()
             full = round(_BAR * done / epochs)
             bar = [] if line and done >= epochs else [f"{'█' * full}{'░' * (_BAR - full)}  {now}".rstrip(), _HINT]

@@ -1,4 +1,4 @@
-"""What libraries in C++ write to stderr, without the lines that nobody can act on."""
+"""Filters out lines that C++ libraries write to stderr and that nobody can act on."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ _NOISE = re.compile(rb"oneDNN custom operations are on|before absl::InitializeLo
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Leave the noise out of what is written to stderr in this block.
+    """Filter the known irrelevant lines out of stderr in this block.
 
-    Where the processor has the newer vector instructions, TensorFlow tells of oneDNN while it is loaded, twice, and heeds
-    no TF_CPP_MIN_LOG_LEVEL in it. All other lines come when the block ends; a process that is killed in it ends in silence.
+    On CPUs with newer vector instructions, TensorFlow writes twice about oneDNN while it is loaded, whatever
+    TF_CPP_MIN_LOG_LEVEL says. All other lines appear when the block ends; if the process is killed inside it, they are lost.
     """
     with contextlib.ExitStack() as stack:
         try:
-            said = stack.enter_context(tempfile.TemporaryFile())
+            written = stack.enter_context(tempfile.TemporaryFile())
             stderr = os.dup(2)
-        except OSError:  # nowhere to write, or no stderr: better noisy than not at all
+        except OSError:  # no temporary file, or no stderr: run the block unfiltered
             yield
             return
-        os.dup2(said.fileno(), 2)
+        os.dup2(written.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-            said.seek(0)
-            for line in said:
+            written.seek(0)
+            for line in written:
                 if not _NOISE.search(line):
-                    with contextlib.suppress(OSError):  # as C++ does where stderr is full
+                    with contextlib.suppress(OSError):  # C++ too ignores a full stderr
                         os.write(2, line)
 
 
 def quiet_import(name: str) -> None:
-    """Let the first import of a module, whoever asks for it, be quiet; nothing is imported now.
+    """Make the first import of a module quiet, wherever it happens; nothing is imported now.
 
-    The image calls this as a notebook's kernel starts, for those who import TensorFlow before anything of ours.
+    The container image calls this when a notebook kernel starts, for notebooks that import TensorFlow before this package.
 
     Parameters
     ----------
     name : str
-        Of a module of the top level: ``tensorflow``.
+        A top-level module, such as ``tensorflow``.
     """
     sys.meta_path.insert(0, _Finder(name))
 
 
 class _Finder:
-    """Python's way to step in between: asked first for each module that is imported."""
+    """A meta path finder: Python consults it first for each import."""
 
     def __init__(self, name: str) -> None:
         self.name = name
