@@ -1,1 +1,1 @@
-"""Any picture -> the (28, 28) array that models see."""
+"""Any picture -> the (28, 28) array that models take."""

@@ -15,7 +15,7 @@ def center_digit(ink: NDArray[np.floating]) -> Images:
     Parameters
     ----------
     ink : float array, shape (height, width), values 0 (paper) to 1 (ink)
-        Must hold some ink; paper around it is cropped first.
+        Must contain some ink; the paper around it is cropped first.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def center_digit(ink: NDArray[np.floating]) -> Images:
     picture = Image.fromarray(cropped.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     small = np.clip(np.asarray(picture), 0, 1)
     mass = small.sum()
-    # The centre of mass goes to within half a pixel of (14, 14), as it is in MNIST; the box stays inside.
+    # As in MNIST, the centre of mass is within half a pixel of (14, 14), unless the box would leave the image.
     top = round(14 - float(small.sum(axis=1) @ np.arange(height)) / float(mass))
     left = round(14 - float(small.sum(axis=0) @ np.arange(width)) / float(mass))
     top, left = min(max(top, 0), 28 - height), min(max(left, 0), 28 - width)

@@ -19,7 +19,7 @@ Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_TURNS = {  # EXIF's orientations, by what undoes each
+_TURNS = {  # EXIF orientation -> the operation that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,11 +30,11 @@ _TURNS = {  # EXIF's orientations, by what undoes each
 }
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
-MAX_SIDE = 65_535  # pixels; a broken fax of millions of short lines takes LibTIFF half a minute
-_WORKING_SIDE = 512  # pixels; a digit needs no more, and a phone's photo has fifty times as many
-LEAST_CONTRAST = 0.08  # of the distance from black to white, between paper and ink
+MAX_SIDE = 65_535  # pixels; LibTIFF takes half a minute for a broken fax of millions of short lines
+_WORKING_SIDE = 512  # pixels; enough for a digit, and a phone's photo has fifty times as many pixels
+LEAST_CONTRAST = 0.08  # between paper and ink; black to white is 1
 
-# Pillow logs flaws of pictures that it then refuses, or reads all the same; without this they would reach stderr.
+# Pillow logs defects of pictures, whether it then rejects them or not; without this, the log would reach stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be decoded", "no digit"]
@@ -46,7 +46,7 @@ class ImageError(MnistError):
     Attributes
     ----------
     kind : ErrorKind
-        What is wrong, for a program to act on; its text begins with it.
+        What is wrong, for programs; the message begins with it.
     """
 
     def __init__(self, kind: ErrorKind, why: str) -> None:
@@ -58,14 +58,14 @@ class ImageError(MnistError):
 
 
 def decode_picture(picture: Path | bytes) -> Floats:
-    """Decode, turn upright, lay over white; float, shape (height, width, 3), values 0 (black) to 1."""
+    """Decode a picture, turn it upright, put it on white; float, shape (height, width, 3), values 0 (black) to 1."""
     try:
         content = picture if isinstance(picture, bytes) else _read_limited(picture)
         if not content:
-            raise ImageError("not a picture", "it is empty")
+            raise ImageError("not a picture", "the file is empty")
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
-        with warnings.catch_warnings(action="ignore"):  # Pillow warns of what is refused below, or does no harm
+        with warnings.catch_warnings(action="ignore"):  # what Pillow warns of is rejected below, or harmless
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
@@ -82,7 +82,7 @@ def decode_picture(picture: Path | bytes) -> Floats:
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
     small = _shrink(image)
-    if small.mode == "F":  # from 16 or 32 bits: Pillow would clip them to 255
+    if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255
         values = np.asarray(small, np.float64)
         low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
         small = Image.fromarray(((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8))
@@ -98,7 +98,7 @@ def decode_picture(picture: Path | bytes) -> Floats:
 def _shrink(image: Image.Image) -> Image.Image:
     """Shrink a large picture to about twice the working size; mode F if it has more than 8 bits, else RGBA or RGB.
 
-    It is done in bands: copies of the whole, in four bytes or more a pixel, would take a gigabyte.
+    It works in bands: copies of the complete picture, at four or more bytes per pixel, would take a gigabyte.
     """
     factor = max(1, max(image.size) // (2 * _WORKING_SIDE))
     mode = "F" if image.mode.startswith(("I", "F")) else "RGBA" if image.has_transparency_data else "RGB"
@@ -108,14 +108,14 @@ def _shrink(image: Image.Image) -> Image.Image:
         band = image.crop((0, top, image.width, min(top + step, image.height)))
         if mode == "F":
             values = np.array(band, np.float32)
-            values[~(np.abs(values) < 1e30)] = 0  # NaN, too; sums of what is left stay finite
+            values[~(np.abs(values) < 1e30)] = 0  # NaN too; sums of the remaining values stay finite
             band = Image.fromarray(values)
         small.paste(band.convert(mode).reduce(factor), (0, top // factor))
     return small
 
 
 def _exif_orientation(image: Image.Image) -> Image.Transpose | None:
-    """Return what turns a picture upright, as the camera says in EXIF's tag 0x0112; a broken EXIF says nothing."""
+    """Return the operation that turns a picture upright, from EXIF tag 0x0112; None if there is none or EXIF is broken."""
     try:
         with warnings.catch_warnings(action="ignore"):
             tag = image.getexif().get(0x0112)
@@ -125,7 +125,7 @@ def _exif_orientation(image: Image.Image) -> Image.Transpose | None:
 
 
 def _flatten_alpha(image: Image.Image) -> Image.Image:
-    """Lay a transparent picture over white; over black, if it would vanish on white."""
+    """Put a transparent picture on white; on black, if it would be invisible on white."""
     white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if _grey_range(white) >= 255 * LEAST_CONTRAST:
         return white
@@ -141,7 +141,7 @@ def _grey_range(image: Image.Image) -> float:
 def _read_limited(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)  # no more: it may be a device without an end
+            return file.read(MAX_BYTES + 1)  # no more: a device may never end
     except OSError as error:
         why = "a folder without a picture in it" if path.is_dir() else str(error.strerror)
         raise ImageError("cannot be opened", why) from None

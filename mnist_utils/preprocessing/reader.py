@@ -1,4 +1,4 @@
-"""Any picture of a digit -> the (28, 28) array that the networks were trained on, with a word on how."""
+"""Any picture of a digit -> the (28, 28) array that models take, with a record of the steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mnist_utils.preprocessing.segment import (
 
 @dataclass(frozen=True)
 class PreprocessedImage:
-    """A picture as the network will see it, and what was done to it.
+    """A picture as a model's input, and how it was made.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class PreprocessedImage:
     inverted : bool
         Whether the picture was dark on light.
     crop : (left, top, right, bottom)
-        The digit's box, as shares of the picture's width and height.
+        The digit's bounding box, as fractions of the picture's width and height.
     frames : int
-        Frames (a border, the axes of a plot) that were taken off around the digit.
+        Number of frames (a border, the axes of a plot) removed from around the digit.
     stroke : float
-        Width of the strokes as share of the digit's longer side, before thin ones were widened.
+        Stroke width as a fraction of the digit's longer side, before thin strokes were widened.
     steps : dict of str to array
         The picture after each step, values 0 to 1, for `plots.preprocessing_steps`.
     """
@@ -51,19 +51,19 @@ class PreprocessedImage:
 
 
 def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> PreprocessedImage:
-    """Turn a picture into a network's input.
+    """Turn a picture into a model's input.
 
     Parameters
     ----------
     picture : Path or bytes
         A PNG, JPEG, BMP, GIF (first frame), TIFF or WebP file, or its content.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
-        ``auto`` takes for ink what stands out from its surroundings.
+        ``auto``: whatever stands out from its surroundings is ink.
 
     Raises
     ------
     ImageError
-        If it is missing, too large (`MAX_BYTES`, `MAX_PIXELS`), not a picture, or shows no digit.
+        If the picture is missing, too large (`MAX_BYTES`, `MAX_PIXELS`, `MAX_SIDE`), not a picture, or shows no digit.
     """
     colour = decode_picture(picture)
     if colour.shape[:2] == (28, 28) and (ready := _preprocess_mnist_like(colour, polarity)):
@@ -98,11 +98,11 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
 
 
 def _preprocess_mnist_like(colour: Floats, polarity: Polarity) -> PreprocessedImage | None:
-    """Read a picture made for such a network already, which cropping could only harm; None if it is not one.
+    """Use a picture that already has MNIST's form without cropping, which could only harm it; None if it has not.
 
-    As in MNIST, the digit's mass is at (14, 14) to within half a pixel and its box is no larger than 20x20.
+    In MNIST's form, the digit's centre of mass is within half a pixel of (14, 14) and its box is at most 20x20.
     """
-    grey = np.round(255 * to_grey(colour))  # whole numbers: a picture and its negative give the same to the last bit
+    grey = np.round(255 * to_grey(colour))  # whole numbers: a picture and its negative give identical results
     paper = float(np.median(border_pixels(grey)))
     inverted = bool(paper - grey.min() > grey.max() - paper) if polarity == "auto" else polarity == "dark-on-light"
     ink = np.clip(paper - grey if inverted else grey - paper, 0, None)

@@ -40,22 +40,22 @@ LIMIT = 60_000  # milliseconds; a picture takes 10 to 100
     deadline=LIMIT,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_any_bytes_are_a_digit_or_an_error_in_words(content: bytes) -> None:
+def test_any_bytes_give_a_digit_or_an_image_error(content: bytes) -> None:
     assert outcome_of(content) in STATUS
 
 
 @pytest.mark.parametrize("variant", VARIANTS + REFUSED, ids=lambda variant: "-".join(map(str, variant[:2])))
-def test_a_digit_in_every_format_and_mode_is_read_and_other_formats_are_refused(variant: Variant) -> None:
+def test_a_digit_in_every_format_and_mode_is_read_and_other_formats_are_rejected(variant: Variant) -> None:
     form, mode, options = variant
     content = encode(draw_digit((72, 80), mode, np.random.default_rng(1)), form, **options)
     assert outcome_of(content) == ("not a picture" if variant in REFUSED else "read")
 
 
-def test_every_format_that_is_allowed_is_tried() -> None:
+def test_every_allowed_format_is_tested() -> None:
     assert {form.partition(" ")[0] for form, _, _ in VARIANTS} == {*FORMATS, "MPO"}
 
 
-def test_a_longer_run_counts_what_it_saw() -> None:
+def test_a_longer_run_counts_outcomes() -> None:
     seen = bad_input.read_pictures(seed=0, n=150)
     assert 150 <= sum(seen.outcomes.values()) < 200  # hypothesis tries some again
     assert seen.outcomes["read"] > 10
@@ -75,26 +75,26 @@ def test_another_error_and_an_empty_image_are_noticed(
         outcome_of(BLACK_ON_WHITE)
 
 
-# --- what they found, and what they might not find ---
+# --- regressions, and cases that random changes might miss ---
 
 
-def test_a_damaged_tag_is_no_warning() -> None:
-    whole = packed(seven(), "TIFF")
-    tags = int.from_bytes(whole[4:8], "little")
+def test_a_damaged_tag_gives_no_warning() -> None:
+    valid = packed(seven(), "TIFF")
+    tags = int.from_bytes(valid[4:8], "little")
     outcomes = set()
-    for tag in range(int.from_bytes(whole[tags : tags + 2], "little")):
+    for tag in range(int.from_bytes(valid[tags : tags + 2], "little")):
         length = tags + 2 + 12 * tag + 4
-        outcomes.add(outcome_of(whole[:length] + b"\xff\xff\xff\x7f" + whole[length + 4 :]))
+        outcomes.add(outcome_of(valid[:length] + b"\xff\xff\xff\x7f" + valid[length + 4 :]))
     assert outcomes == {"read", "not a picture"}
 
 
-def test_a_palette_that_is_missing_is_an_error_in_words() -> None:
+def test_a_missing_palette_is_an_error() -> None:
     without = b"".join(chunk for chunk in chunks_of(packed(seven().convert("P"))) if chunk[4:8] != b"PLTE")
-    with pytest.raises(ImageError, match="cannot be decoded: its palette is missing"):
+    with pytest.raises(ImageError, match=r"cannot be decoded: .*palette"):
         preprocess(without)
 
 
-def test_a_chunk_that_is_longer_than_it_claims_is_an_error_in_words() -> None:
+def test_a_chunk_with_an_incorrect_length_is_an_error() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
     signature, header, data, end = chunks_of(packed(noise))
     assert outcome_of(signature + header + (100).to_bytes(4) + data[4:] + end) == "cannot be decoded"
@@ -102,13 +102,13 @@ def test_a_chunk_that_is_longer_than_it_claims_is_an_error_in_words() -> None:
 
 @pytest.mark.parametrize("side", [8_000, 50_000])  # the second is too large for Pillow, too
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "JPEG"])
-def test_what_a_header_claims_is_not_decoded(form: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_that_claims_a_huge_size_is_not_decoded(form: str, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = claim_size(packed(seven(), form), side, side)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
     assert outcome_of(bomb) == "too large"
 
 
-def test_checksums_are_made_right_again() -> None:
+def test_checksums_are_corrected() -> None:
     other = BLACK_ON_WHITE[:20] + b"\1" + BLACK_ON_WHITE[21:]
     assert with_checksums(other) != other
     assert with_checksums(BLACK_ON_WHITE[:29] + bytes(4) + BLACK_ON_WHITE[33:]) == BLACK_ON_WHITE
@@ -116,7 +116,7 @@ def test_checksums_are_made_right_again() -> None:
 
 def test_a_very_long_side_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ImageError, match="too large: a side of more than 65,535 pixels"):
+    with pytest.raises(ImageError, match=r"too large: .*65,535"):
         preprocess(packed(Image.new("1", (10, 70_000))))
 
 
@@ -128,7 +128,7 @@ def test_a_large_picture_takes_little_more_memory_than_its_own_pixels(mode: str)
         "I;16": Image.fromarray(np.zeros((4000, 4000), np.uint16)),
     }
     content = packed(large[mode], "TIFF", compression="tiff_adobe_deflate")
-    program = """if True:  # a process of its own: the peak is that of a process's whole life
+    program = """if True:  # a process of its own: the peak is that of the process's complete life
         import sys
         from pathlib import Path
         from mnist_utils.preprocessing.reader import ImageError, preprocess
@@ -148,8 +148,8 @@ def test_a_large_picture_takes_little_more_memory_than_its_own_pixels(mode: str)
 
 
 @pytest.mark.parametrize("size", [(3001, 1777), (1025, 2050), (65_535, 3)])
-def test_large_pictures_are_shrunk_in_bands_as_they_would_be_whole(size: tuple[int, int]) -> None:
+def test_shrinking_in_bands_gives_the_same_pixels_as_at_once(size: tuple[int, int]) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8))
-    whole = image.reduce(max(1, max(size) // 1024))
-    whole.thumbnail((512, 512), reducing_gap=2.0)
-    np.testing.assert_array_equal(np.round(255 * decode_picture(packed(image, "BMP"))), np.asarray(whole))
+    at_once = image.reduce(max(1, max(size) // 1024))
+    at_once.thumbnail((512, 512), reducing_gap=2.0)
+    np.testing.assert_array_equal(np.round(255 * decode_picture(packed(image, "BMP"))), np.asarray(at_once))

@@ -36,7 +36,7 @@ def close(image: np.ndarray, tolerance: float = 12) -> bool:
     return bool(np.abs(image.astype(float) - EXPECTED).mean() < tolerance)
 
 
-def test_the_strokes_arrive_white_on_black_in_the_box_centred_by_mass() -> None:
+def test_strokes_are_white_on_black_in_a_20x20_box_centred_by_mass() -> None:
     assert EXPECTED.dtype == np.uint8
     assert EXPECTED.max() == 255
     rows, columns = np.flatnonzero(EXPECTED.any(axis=1)), np.flatnonzero(EXPECTED.any(axis=0))
@@ -85,7 +85,7 @@ def test_polarity_can_be_forced() -> None:
     assert caught.value.kind == "no digit"
 
 
-def test_reports_where_the_digit_was() -> None:
+def test_reports_the_box_of_the_digit() -> None:
     left, top, right, bottom = preprocess(packed(seven())).crop
     assert (left, top, right, bottom) == pytest.approx((44 / 200, 34 / 160, 117 / 200, 126 / 160), abs=0.03)
 
@@ -141,7 +141,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
         "folder",
     ],
 )
-def test_what_is_no_digit_is_an_error(content: bytes | Path, kind: ErrorKind) -> None:
+def test_a_picture_without_a_digit_is_an_error(content: bytes | Path, kind: ErrorKind) -> None:
     with pytest.raises(ImageError) as caught:
         preprocess(content)
     assert caught.value.kind == kind
@@ -151,7 +151,7 @@ def test_what_is_no_digit_is_an_error(content: bytes | Path, kind: ErrorKind) ->
 def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(ImageError, match="too large: more than 20,000,000 bytes"):
+    with pytest.raises(ImageError, match=r"too large: .*20,000,000 bytes"):
         preprocess(tmp_path / "big.png")
 
 
@@ -163,7 +163,7 @@ def test_files_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"])
-def test_a_broken_exif_is_no_reason_to_refuse(exif: bytes) -> None:
+def test_a_broken_exif_is_ignored(exif: bytes) -> None:
     assert close(preprocess(packed(seven(), exif=exif)).image)
 
 
@@ -176,7 +176,7 @@ def test_every_exif_orientation(orientation: int) -> None:
     np.testing.assert_array_equal(preprocess(packed(seven(), exif=exif.tobytes())).image, expected)
 
 
-def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other() -> None:
+def test_a_28x28_picture_that_is_not_mnist_like_is_read_as_any_other() -> None:
     digit = load_dataset("digits").x_test[0]
     framed = 255 - digit
     framed[[0, -1]] = framed[:, [0, -1]] = 0
@@ -187,7 +187,7 @@ def test_a_small_picture_that_is_not_made_for_the_network_is_read_as_any_other()
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_noise_and_a_single_pixel_are_no_digit(bits: int) -> None:
+def test_noise_and_a_single_pixel_show_no_digit(bits: int) -> None:
     random = np.random.default_rng(0)
     kind, top = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
     noise = random.integers(0, top + 1, (200, 200)).astype(kind)
@@ -213,7 +213,7 @@ def test_pillows_log_does_not_reach_stderr() -> None:
     assert done.stderr == b""
 
 
-def test_two_colours_without_a_digit_are_refused_in_words() -> None:
+def test_two_colours_without_a_digit_give_at_most_an_image_error() -> None:
     halves = np.full((12, 46, 3), (180, 208, 41), np.uint8)
     halves[:, 23:] = (122, 225, 146)
     random = np.random.default_rng(0)
