@@ -1,8 +1,8 @@
-"""What befalls a picture of a digit on its way to a network: by name, repeatable by seed, and never used in training.
+"""Corruptions of images that a model should tolerate: by name, reproducible by seed, never used in training.
 
-The fifteen corruptions of MNIST-C are written here anew, after their description and with the strengths that their authors
-chose; pixel by pixel they are not the published files, so numbers compare with those of others only roughly. Augmentation
-makes changes of the same kinds (it turns, shifts and inverts as well), but by functions of its own.
+The fifteen corruptions of MNIST-C are reimplemented here from their description, with the authors' strengths. The pixels
+differ from the published files, so compare with published numbers only roughly. Augmentation makes similar changes
+(it also turns, shifts and inverts), but with its own functions.
 
 References
 ----------
@@ -36,7 +36,7 @@ def corrupt(x: Images, name: str, seed: int = 0) -> Images:
     name : str
         A key of `MNIST_C` or of `OTHERS`.
     seed : int
-        The same seed does the same; each corruption draws its own numbers from it.
+        The same seed gives the same images; each corruption has its own random numbers.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def corrupt(x: Images, name: str, seed: int = 0) -> Images:
 
 
 def _shot_noise(x: Floats, random: np.random.Generator) -> Floats:
-    photons = 3  # counted where a pixel is white
+    photons = 3  # expected for a white pixel
     return (random.poisson(x * photons) / photons).astype(np.float32)
 
 
@@ -88,7 +88,7 @@ def _motion_blur(x: Floats, random: np.random.Generator) -> Floats:
     for i, angle in enumerate(np.deg2rad(random.uniform(-45, 45, len(x)))):
         along = side * np.cos(angle) + side[:, None] * np.sin(angle)
         across = side[:, None] * np.cos(angle) - side * np.sin(angle)
-        # Smeared to one side, as by an exposure in which the paper moves; a line of one pixel's width.
+        # Smeared to one side along a line one pixel wide, as when the paper moves during the exposure.
         kernel = np.exp(-(along**2) / (2 * sigma**2)) * (along > -0.5) * np.clip(1 - np.abs(across), 0, 1)
         blurred[i] = cv2.filter2D(x[i], -1, kernel / kernel.sum(), borderType=cv2.BORDER_CONSTANT)
     return blurred
@@ -127,7 +127,7 @@ def _signs(n: int, random: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _warp(x: Floats, matrices: list[list[list[float]]], by: NDArray[np.int64] | None = None) -> Floats:
-    """Map each image by its 2x2 matrix about its centre, and move it by so many pixels to the right and down."""
+    """Map each image by its 2x2 matrix about its centre, then move it `by` pixels (n, 2) right and down."""
     warped = np.empty_like(x)
     for i, matrix in enumerate(np.array(matrices)):
         moved = np.full(2, _CENTRE) - matrix @ np.full(2, _CENTRE) + (0 if by is None else by[i])
@@ -154,22 +154,22 @@ def _fog(x: Floats, random: np.random.Generator) -> Floats:
 
 
 def _clouds(n: int, random: np.random.Generator) -> Floats:
-    """Draw clouds of all sizes, from 0 to 1: each octave is half as wide and half as strong as the one before."""
+    """Sample clouds of all sizes, values 0 to 1: each octave is half as wide and half as strong as the one before."""
     sky = np.zeros((n, _SIDE, _SIDE), np.float32)
     strength, total = 1.0, 0.0
     for width in 128, 64, 32, 16, 8, 4, 2, 1:
         side = _SIDE // width + 3
         knots = random.uniform(-1, 1, (n, side, side)).astype(np.float32)
-        rows, columns = (_between_knots(random.integers(0, width, n), width, side) for _ in range(2))
+        rows, columns = (linear_weights(random.integers(0, width, n), width, side) for _ in range(2))
         sky += strength * (rows @ knots @ columns.transpose(0, 2, 1))
         total += strength
         strength /= 2
-    # The sum of so many seldom comes near its bounds.
+    # Stretched, as the sum of the octaves is rarely near its bounds.
     return np.asarray(np.clip(0.5 + 1.5 * sky / (2 * total), 0, 1), np.float32)
 
 
-def _between_knots(first: NDArray[np.int64], width: int, knots: int) -> Floats:
-    """Return weights, shape (n, 28, knots), by which knots so many pixels apart become a line, from pixel `first` on."""
+def linear_weights(first: NDArray[np.int64], width: int, knots: int) -> Floats:
+    """Return weights, shape (n, 28, knots), of linear interpolation between knots `width` pixels apart, from `first` on."""
     at = (np.arange(_SIDE) + first[:, None]) / width
     return np.clip(1 - np.abs(at[:, :, None] - np.arange(knots)), 0, 1).astype(np.float32)
 
@@ -186,7 +186,7 @@ def _dotted_line(x: Floats, random: np.random.Generator) -> Floats:
     at = np.arange(_SIDE)
     line = left + (right - left) * at / (_SIDE - 1)
     ink = _pen(np.abs(at[:, None] - line[:, None, :]))
-    return x + ink * (at // 2 % 2)  # two pixels without, two with
+    return x + ink * (at // 2 % 2)  # two pixels off, two on
 
 
 def _zigzag(x: Floats, random: np.random.Generator) -> Floats:
@@ -203,7 +203,7 @@ def _zigzag(x: Floats, random: np.random.Generator) -> Floats:
 
 
 def _pen(distance: NDArray[np.float64]) -> Floats:
-    """Return the brightness of a pen's stroke so far, in pixels, from its middle: it is gone at one and a half."""
+    """Return a pen stroke's brightness at a distance, in pixels, from its middle; 0 from 1.45 pixels on."""
     return np.clip(1 - (distance / 1.45) ** 1.5, 0, 1).astype(np.float32)
 
 
@@ -261,7 +261,7 @@ MNIST_C: dict[str, Corruption] = {
 
 OTHERS: dict[str, Corruption] = {
     "inverted": _inverted,
-    "occlusion": _occlusion,  # a black square of 8 pixels somewhere in the middle 20
+    "occlusion": _occlusion,  # a black square of 8x8 pixels within the central 20x20
     "thick_pen": _thick_pen,
     "thin_pen": _thin_pen,
     "few_pixels": _few_pixels,  # as if scanned at 8 x 8

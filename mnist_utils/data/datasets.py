@@ -1,4 +1,4 @@
-"""Data sets with their splits: where they come from, and proof that they are what they claim to be."""
+"""Data sets with their splits, their source, and their checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_utils.data.idx import DataError
 from mnist_utils.data.sources import SOURCES, DataNotFoundError, find_arrays, given_folder
 from mnist_utils.preprocessing.center import center_digit
 
-# Which images are validation does not depend on a run's seed: runs stay comparable image by image.
+# The split does not depend on a run's seed, so that runs can be compared image by image.
 _SPLIT_SEED = 0
 
 
@@ -26,15 +26,15 @@ class Dataset:
     Attributes
     ----------
     name : str
-        The data set that this really is (never ``auto``).
+        The data set's own name (never ``auto``).
     x_train, x_validation, x_test : uint8 array, shape (n, 28, 28)
     y_train, y_validation, y_test : uint8 array, shape (n,), values 0 to 9
     source : str
         Where the images were found.
     sha256 : str
-        Of all images and labels before the split, so that a run can tell what it was trained on.
+        Of all images and labels before the split, to identify a run's data.
     note : str
-        Why this is not the data set one might expect; empty where it is. Shown wherever a number is.
+        If ``auto`` fell back to ``digits``: why; otherwise empty. Shown with every result.
     """
 
     name: str
@@ -61,14 +61,14 @@ def load_dataset(
     Parameters
     ----------
     name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}
-        ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images); ``auto`` is ``mnist`` if it can be
-        had, else, unless `data_dir` is given, ``digits`` with a note that says so.
+        ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images). ``auto`` is ``mnist`` if available;
+        otherwise, unless `data_dir` is given, ``digits`` with a note.
     data_dir : path, optional
-        Folder with the four IDX files (gzipped or not) or ``mnist.npz``; other data sets than MNIST lie in a
-        sub-folder of their name. Default: the environment's ``MNIST_DATA_DIR``. Without it, or where it holds
-        no copy, the caches are searched, then the mirrors asked.
+        Folder with the four IDX files (gzipped or not) or ``mnist.npz``; data sets other than MNIST are in a
+        sub-folder of their name. Default: the environment variable ``MNIST_DATA_DIR``. Without it, or if it has
+        no copy, the caches are searched, then the mirrors are tried.
     validation_fraction : float
-        Share of the training images that becomes the validation set, stratified by label.
+        Share of the training images held out for validation, stratified by label.
     train_limit : int, optional
         Keep only this many of the remaining training images, stratified by label.
 
@@ -83,11 +83,11 @@ def load_dataset(
             arrays, where = find_arrays(SOURCES["mnist"], folder)
             name = "mnist"
         except DataNotFoundError:
-            if data_dir:  # whoever names a folder wants what is in it
+            if data_dir:  # the user wants the data in this folder, and no other
                 raise
             (arrays, where), name = _digits(), "digits"
-            lacking = f" (MNIST_DATA_DIR={folder} holds none)" if folder else ""
-            note = f"MNIST could not be had{lacking}: this is `digits`, 1,797 small images (why: mnist data --dataset mnist)"
+            lacking = f" (no copy in MNIST_DATA_DIR={folder})" if folder else ""
+            note = f"MNIST is not available{lacking}: using `digits`, 1,797 small images (why: mnist data --dataset mnist)"
     elif name == "digits":
         arrays, where = _digits()
     elif name in SOURCES:
@@ -106,23 +106,24 @@ def load_dataset(
 def _split(labels: Labels, validation_fraction: float, train_limit: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     from sklearn.model_selection import train_test_split  # heavy; not needed to import this module
 
-    every = np.arange(len(labels))
-    if math.ceil(validation_fraction * len(labels)) < 10:  # one of each digit
+    indices = np.arange(len(labels))
+    if math.ceil(validation_fraction * len(labels)) < 10:  # fewer than one image per digit
         raise DataError(
-            f"validation_fraction: given {validation_fraction:g}; at least {10 / len(labels):.2g} for {len(labels)} images"
+            f"validation_fraction: given {validation_fraction:g}; allowed for {len(labels)} images: "
+            f"from {10 / len(labels):.2g}"
         )
-    train, validation = train_test_split(every, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
+    train, validation = train_test_split(indices, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
     if train_limit is not None and train_limit > len(train):
-        raise DataError(f"train_limit: given {train_limit}; the training part has {len(train)} images")
+        raise DataError(f"train_limit: given {train_limit}; allowed: up to the {len(train)} training images")
     if train_limit is not None and train_limit <= len(train) - 10:
         train, _ = train_test_split(train, train_size=train_limit, stratify=labels[train], random_state=_SPLIT_SEED)
-    elif train_limit is not None:  # too few are left out to stratify them
+    elif train_limit is not None:  # fewer than ten are left out: too few to stratify
         train = np.random.default_rng(_SPLIT_SEED).permutation(train)[:train_limit]
     return np.sort(train), np.sort(validation)
 
 
 def _digits() -> tuple[tuple[Images, Labels, Images, Labels], str]:
-    """Scikit-learn's digits, placed as MNIST's, with a fixed stratified fifth as the test set."""
+    """Load scikit-learn's digits, centred as in MNIST, with a fixed stratified fifth as the test set."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

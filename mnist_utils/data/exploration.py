@@ -1,4 +1,4 @@
-"""What a data set holds: counts, pixels, strokes, duplicates, odd images, and a map of them all."""
+"""A data set explored: its files, class counts, pixels and strokes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnist_utils.data.datasets import Dataset
 from mnist_utils.data.sources import SOURCES
 
 DIGITS = range(10)
-_FINER = 4  # strokes are measured on an image with so many times as many rows and columns
+_FINER = 4  # strokes are measured on an image enlarged by this factor
 
 
 def dataset_parts(dataset: Dataset) -> dict[str, tuple[Images, Labels]]:
@@ -29,7 +29,7 @@ def dataset_parts(dataset: Dataset) -> dict[str, tuple[Images, Labels]]:
 
 
 def published_files(dataset: Dataset) -> pd.DataFrame:
-    """Return the published files of `dataset`: items and the checksum that each was compared with; none for ``digits``."""
+    """List the published files of `dataset`: items and the checksum that each is compared with; empty for ``digits``."""
     rows = []
     for part in SOURCES[dataset.name].parts if dataset.name in SOURCES else ():
         algorithm, _, packed = part.packed_hash.partition(":")
@@ -47,12 +47,12 @@ def class_counts(dataset: Dataset) -> pd.DataFrame:
 
 
 def sample_per_class(labels: Labels, count: int, *, seed: int = 0) -> Indices:
-    """Draw `count` images of each digit without repeats, fewer where there are fewer.
+    """Sample up to `count` images of each digit, without replacement.
 
     Returns
     -------
     integer array, shape (at most 10 * count,)
-        Positions in `labels`: first those of digit 0, then of digit 1, and so on.
+        Indices into `labels`: first those of digit 0, then of digit 1, and so on.
     """
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation(np.flatnonzero(labels == digit))[:count] for digit in DIGITS])
@@ -83,7 +83,7 @@ def grey_levels(images: Images) -> NDArray[np.intp]:
 
 
 def _in_batches(images: Images) -> list[Images]:
-    """Split `images` so that a batch of floats or integers eight times as large takes little memory."""
+    """Split `images` into batches, so that a copy of a batch as float64 or int64 takes little memory."""
     return np.array_split(images, len(images) // 5000 + 1)
 
 
@@ -94,9 +94,9 @@ def pixel_statistics(images: Images) -> pd.Series:
     -------
     Series of float
         ``mean``, ``std``; ``black``, ``white`` and ``grey``: the shares of pixels that are 0, 255 and between; ``never
-        used``: how many of the 784 places are 0 in every image.
+        used``: how many of the 784 pixel positions are 0 in every image.
     """
-    counts = grey_levels(images)  # whole numbers: exact, where a mean of 42 million floats is not
+    counts = grey_levels(images)  # integers: exact, unlike a mean of 42 million floats
     share, levels = counts / counts.sum(), np.arange(256) / 255
     mean = float(share @ levels)
     return pd.Series(
@@ -112,11 +112,11 @@ def pixel_statistics(images: Images) -> pd.Series:
 
 
 def digit_placement(images: Images) -> pd.DataFrame:
-    """Tell where each digit lies.
+    """Measure the position and size of each digit.
 
     Returns
     -------
-    DataFrame, a row an image
+    DataFrame, one row per image
         ``height`` and ``width`` of the box around all ink, in pixels; ``row`` and ``column`` of the centre of mass, counted
         from 0 at the centre of the first pixel. All 0 for an image without ink.
     """
@@ -138,7 +138,7 @@ def _extent(used: Any) -> Indices:
 
 
 def shift_images(images: Images, pixels: int) -> Images:
-    """Move every image to the right by `pixels` (0 to 28); what leaves on the right is lost."""
+    """Move every image to the right by `pixels` (0 to 28); what leaves the image is lost."""
     moved = np.zeros_like(images)
     moved[:, :, pixels:] = images[:, :, : 28 - pixels]
     return moved
@@ -151,7 +151,7 @@ def stroke_thickness(images: Images) -> Floats:
     """Measure the mean width of each digit's strokes.
 
     It is twice the mean distance from the strokes' centre line (skeleton) to the nearest paper, on an image enlarged four
-    times and cut at half of the full ink. About 3 ms an image.
+    times and thresholded at half of full ink. About 3 ms per image.
 
     Returns
     -------
@@ -166,18 +166,17 @@ def stroke_thickness(images: Images) -> Floats:
 
 
 def _image_thickness(image: Images) -> float:
-
     larger = Image.fromarray(image).resize((28 * _FINER, 28 * _FINER), Image.Resampling.BICUBIC)
     ink = np.pad(np.asarray(larger) >= 128, 1)
     if not ink.any():
         return float("nan")
-    # The distance is to the centre of the first paper pixel, which lies half a pixel beyond the stroke's edge; the
-    # centre line lies up to half a pixel beside the true middle. A quarter is what is left of both on average.
+    # The distance is to the centre of the first paper pixel, half a pixel beyond the stroke's edge; the centre line is up
+    # to half a pixel off the true middle. Together they add a quarter of a pixel on average.
     return 2 * float((ndimage.distance_transform_edt(ink)[skeletonize(ink)] - 0.25).mean()) / _FINER
 
 
 def stroke_slant(images: Images) -> Floats:
-    """Measure how far each digit leans: the angle of the shear that would set it upright.
+    """Measure how far each digit leans: the angle of the shear that would make it upright.
 
     With the central second moments of the ink, the horizontal shift per row that removes the correlation of rows and
     columns is mu11 / mu02; its arctangent is the slant.
@@ -190,7 +189,7 @@ def stroke_slant(images: Images) -> Floats:
     ----------
     Hu (1962): Visual pattern recognition by moment invariants. IRE Transactions on Information Theory 8(2). The moments.
     LeCun, Bottou, Bengio, Haffner (1998): Gradient-based learning applied to document recognition. Proceedings of the
-    IEEE 86(11), section III-A. Deslanting MNIST by them.
+    IEEE 86(11), section III-A. Deslanting MNIST with them.
     """
     return np.concatenate([_image_slant(some) for some in _in_batches(images)])
 
@@ -202,7 +201,7 @@ def _image_slant(images: Images) -> Floats:
     ink = images.astype(np.float64)
     mu11 = np.einsum("nij,ni,nj->n", ink, y, x, optimize=True)
     mu02 = np.einsum("nij,ni->n", ink, y**2, optimize=True)
-    # Rows are counted downwards: ink that lies further left in lower rows leans to the right.
+    # Rows count downwards: a digit whose lower rows are further left leans to the right.
     return np.degrees(np.arctan(np.divide(-mu11, mu02, out=np.zeros_like(mu11), where=mu02 > 0)))
 
 
@@ -212,7 +211,7 @@ def evenly_spaced_examples(values: Floats, labels: Labels, count: int) -> list[I
     Returns
     -------
     list of ten integer arrays
-        Positions in `values` and `labels`; images without a value (NaN) are left out.
+        Indices into `values` and `labels`; images without a value (NaN) are left out.
     """
     found = []
     for digit in DIGITS:

@@ -19,12 +19,12 @@ _IMAGES_MAGIC, _LABELS_MAGIC = 0x803, 0x801  # IDX: unsigned bytes in three dime
 
 
 class DataError(MnistError):
-    """A data set that is missing, damaged or not what it should be."""
+    """A data set is missing, damaged or not the expected one."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One IDX file of a data set: its name, its item count, and the checksums of what is inside and of the .gz."""
+    """One IDX file of a data set: its name, item count, and the checksums of the .gz and of its content."""
 
     file: str
     count: int
@@ -46,21 +46,24 @@ def read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
         algorithm, _, expected = part.packed_hash.partition(":")
-        known = part.content_sha256 or path.suffix != ".gz"  # what is inside is checked, or cannot be
+        known = part.content_sha256 or path.suffix != ".gz"  # the content is checked below, or has no published checksum
         if not known and hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != expected:
             raise DataError(
-                f"{path} is not the published file: its {algorithm.upper()} is not {expected}. Delete it or fetch it again."
+                f"{path} is not the published file: its {algorithm.upper()} is not {expected}. "
+                "Delete it or download it again."
             )
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except EOFError:
-        raise DataError(f"{path} is truncated: the gzip stream breaks off. Delete it or fetch it again.") from None
+        raise DataError(f"{path} is truncated: its gzip stream is incomplete. Delete it or download it again.") from None
     except (OSError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}. Delete it or fetch it again.") from None
+        raise DataError(f"{path} cannot be read: {error}. Delete it or download it again.") from None
     images = "images" in part.file
     header, magic = (16, _IMAGES_MAGIC) if images else (8, _LABELS_MAGIC)
     if len(content) < header:
-        raise DataError(f"{path} is truncated: {len(content)} bytes, less than an IDX header. Delete it or fetch it again.")
+        raise DataError(
+            f"{path} is truncated: {len(content)} bytes, no complete IDX header. Delete it or download it again."
+        )
     fields = np.frombuffer(content[:header], ">u4")
     if fields[0] != magic:
         raise DataError(
@@ -72,7 +75,8 @@ def read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
     if len(content) - header != size:
         word = "truncated" if len(content) - header < size else "too long"
         raise DataError(
-            f"{path} is {word}: {len(content) - header} bytes of data, its header says {size}. Delete it or fetch it again."
+            f"{path} is {word}: {len(content) - header} bytes of data, not {size} as in its header. "
+            "Delete it or download it again."
         )
     array = np.frombuffer(content, np.uint8, offset=header)
     return array.reshape(-1, 28, 28) if images else array
@@ -85,14 +89,14 @@ def read_npz(source: Source, path: Path) -> tuple[Images, Labels, Images, Labels
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = [archive[name] for name in names]
     except KeyError as error:
-        raise DataError(f"{path} has no array {error}; it must hold {', '.join(names)}.") from None
+        raise DataError(f"{path} has no array {error}; needed: {', '.join(names)}.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}. Delete it or fetch it again.") from None
+        raise DataError(f"{path} is damaged: {error}. Delete it or download it again.") from None
     return check_arrays(source, arrays, str(path))
 
 
 def check_arrays(source: Source, arrays: list[NDArray[np.uint8]], where: str) -> tuple[Images, Labels, Images, Labels]:
-    """Raise `DataError` unless counts, labels and, where it is known, the content's SHA-256 are right."""
+    """Raise `DataError` unless counts, labels and, where known, the content's SHA-256 are correct."""
     for part, array in zip(source.parts, arrays, strict=True):
         shape = (part.count, 28, 28) if "images" in part.file else (part.count,)
         if array.shape != shape or array.dtype != np.uint8:
@@ -106,8 +110,8 @@ def check_arrays(source: Source, arrays: list[NDArray[np.uint8]], where: str) ->
             digest.update(array.tobytes())
             if digest.hexdigest() != part.content_sha256:
                 raise DataError(
-                    f"{where}: {part.file} is not {source.name}'s: its content's SHA-256 begins {digest.hexdigest()[:12]}, "
-                    f"not {part.content_sha256[:12]}. Delete it or fetch it again."
+                    f"{where}: {part.file} is not that of {source.name}: the SHA-256 of its content is "
+                    f"{digest.hexdigest()[:12]}..., not {part.content_sha256[:12]}.... Delete it or download it again."
                 )
     x_train, y_train, x_test, y_test = arrays
     return x_train, y_train, x_test, y_test

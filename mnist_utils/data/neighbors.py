@@ -1,4 +1,4 @@
-"""Which images lie close to each other: duplicates, nearest neighbours, maps in the plane."""
+"""Similar images: duplicates, nearest neighbours, atypical images, maps in the plane."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mnist_utils.data.exploration import DIGITS, dataset_parts
 
 
 def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10) -> NDArray[np.float64]:
-    """Return for each image the share of its `k` nearest neighbours that bear its label.
+    """Return for each image the share of its `k` nearest neighbours that have its label.
 
-    Near in the space of the first 50 principal components, where most of what pixels tell is kept.
+    Distances are in the space of the first 50 principal components, which keep most of the variance.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10
 
 
 _CHUNK = 500  # queries compared with all references at once: 100 MB for MNIST
-# Decomposing small matrices gains nothing from threads, and on shared cores they wait for each other: with two, the
-# functions that are marked so took five times as long as with one.
+# Decomposing small matrices gains nothing from threads, and on shared cores they wait for each other: with two threads,
+# the functions marked so took five times as long as with one.
 _F = TypeVar("_F", bound=Callable[..., Any])
 _one_thread: Callable[[_F], _F] = threadpool_limits.wrap(limits=1)
 
@@ -51,7 +51,7 @@ def exact_duplicates(dataset: Dataset) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with the columns first, second (parts), pairs, and ``labels differ``: those of them with two labels
+    DataFrame with the columns first, second (parts), pairs, and ``labels differ``: the pairs with different labels
     """
     seen: dict[bytes, list[tuple[str, int]]] = {}
     for name, (images, labels) in dataset_parts(dataset).items():
@@ -71,20 +71,20 @@ def nearest_neighbors(queries: Images, references: Images, *, exclude: Indices |
     """Find each query's nearest reference by Euclidean distance between pixels.
 
     The search is exact. Distances in a projection on 100 orthonormal directions (principal components) are never larger
-    than the true ones, so only references that are nearer there than the best one found need to be compared in full.
+    than the true ones, so only references that are nearer there than the best candidate need a full comparison.
 
     Parameters
     ----------
     queries, references : uint8 arrays, shapes (n, 28, 28) and (m, 28, 28)
     exclude : integer array, shape (n,), optional
-        For queries taken from `references`, their positions there, else -1: an image is not its own neighbour.
+        For queries taken from `references`, their indices there, otherwise -1: an image is not its own neighbour.
 
     Returns
     -------
     distance : float array, shape (n,)
-        With pixels from 0 to 1: its square is the number of pixels between which all ink changes from none to full.
+        For pixels from 0 to 1: a distance d equals changing d**2 pixels from black to white.
     index : integer array, shape (n,)
-        The neighbour's position in `references`; the first of equally near ones.
+        The neighbour's index in `references`; the lowest of equally near ones.
     """
     flat, wanted = references.reshape(len(references), -1), queries.reshape(len(queries), -1)
     some = flat[:: max(1, len(flat) // 5000)].astype(np.float32)
@@ -105,7 +105,7 @@ def nearest_neighbors(queries: Images, references: Images, *, exclude: Indices |
             bound[np.flatnonzero(mine >= 0), mine[mine >= 0]] = np.inf
         likely = bound.argmin(axis=1)
         best = ((chunk - flat[likely]) ** 2).sum(axis=1)
-        # float32 knows squares of a few million to within one or two; the rest of the margin costs nothing.
+        # float32 holds squares of a few million to within one or two; the rest of the margin costs nothing.
         row, candidate = np.nonzero(bound <= (best + 1e-4 * best + 50)[:, None].astype(np.float32))
         exact = np.concatenate(
             [
@@ -126,16 +126,16 @@ def _project(projection: Any, flat: NDArray[Any]) -> Floats:
 
 @_one_thread
 def most_atypical(images: Images, labels: Labels, count: int, *, components: int = 30) -> list[Indices]:
-    """Find the images of each digit that fit least to the others of their digit.
+    """Find the images of each digit that are least like the others of that digit.
 
     For each digit, a probabilistic principal component analysis is fitted: a normal distribution whose first
-    `components` directions (at most one for twenty images) have variances of their own and all others a common one.
+    `components` directions (at most one per twenty images) have their own variances and all others a common one.
     The images with the lowest likelihood come first.
 
     Returns
     -------
     list of ten integer arrays
-        For each digit, the positions in `images` of its `count` most atypical ones, the oddest first.
+        For each digit, the indices into `images` of its `count` most atypical ones, the least likely first.
 
     References
     ----------
@@ -145,7 +145,7 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
     for digit in DIGITS:
         members = np.flatnonzero(labels == digit)
         pixels = images[members].reshape(len(members), -1).astype(np.float64) / 255
-        # With few images a component, the oddest would get one for itself, and be likely.
+        # With few images per component, the oddest image would get its own component, and so be likely.
         model = PCA(min(components, max(len(members) // 20, 1)), svd_solver="covariance_eigh").fit(pixels)
         found.append(members[np.argsort(model.score_samples(pixels), kind="stable")[:count]])
     return found
@@ -153,20 +153,20 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
 
 @_one_thread
 def explained_variance(images: Images) -> Floats:
-    """Return which share of the pixels' variance, 0 to 1, the first, the first two, the first three ... components hold."""
+    """Return the cumulative share, 0 to 1, of the pixels' variance that the principal components explain."""
     return np.cumsum(PCA(svd_solver="covariance_eigh").fit(_pixels(images)).explained_variance_ratio_)
 
 
 @_one_thread
 def embed_2d(images: Images, method: Literal["pca", "tsne"], *, seed: int = 0) -> Floats:
-    """Place images in the plane so that similar ones lie close together.
+    """Embed images in the plane so that similar ones are close together.
 
     Parameters
     ----------
     images : uint8 array, shape (n, 28, 28)
     method : {"pca", "tsne"}
-        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together, and says
-        nothing about large distances.
+        ``pca``: the two directions along which the pixels vary most. ``tsne``: keeps neighbours together; large
+        distances mean nothing.
     seed : int
 
     Returns
@@ -186,7 +186,7 @@ def embed_2d(images: Images, method: Literal["pca", "tsne"], *, seed: int = 0) -
 
 
 def nearest_label_agreement(points: Floats, labels: Labels) -> float:
-    """Return the share (0 to 1) of points, shape (n, 2), whose nearest other point bears the same label."""
+    """Return the share (0 to 1) of points, shape (n, 2), whose nearest other point has the same label."""
     _, neighbour = KDTree(points).query(points, k=2)
     return float((labels[neighbour[:, 1]] == labels).mean())
 

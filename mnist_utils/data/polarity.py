@@ -1,4 +1,4 @@
-"""Dark on light or light on dark: images of either kind for a network, and what the reader makes of them."""
+"""Dark on light or light on dark: both polarities for training, and preprocessing that detects the polarity."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mnist_utils.preprocessing.reader import preprocess
 
 @dataclass(frozen=True)
 class PreprocessedImages:
-    """Images after the reader.
+    """Images after preprocessing.
 
     Attributes
     ----------
     images : uint8 array, shape (n, 28, 28), white on black
-        Black where the reader found no digit.
+        Black where no digit was found.
     inverted, refused : bool array, shape (n,)
-        Whether it took the picture for dark on light; whether it found no digit.
+        Whether the picture was read as dark on light; whether no digit was found.
     """
 
     images: Images
@@ -32,7 +32,7 @@ class PreprocessedImages:
 
 
 def preprocess_images(images: Images) -> PreprocessedImages:
-    """Pack each image as a PNG and let the reader find out its polarity, as `mnist predict` does.
+    """Encode each image as a PNG and preprocess it with polarity detection, as `mnist predict` does.
 
     Parameters
     ----------
@@ -51,6 +51,6 @@ def preprocess_images(images: Images) -> PreprocessedImages:
 
 
 def invert_half(dataset: Dataset, seed: int = 0) -> Dataset:
-    """Invert a random half of the training images; their number stays, and the other parts are not touched."""
+    """Invert a random half of the training images, in place of the originals; the other parts are unchanged."""
     chosen = np.random.default_rng(seed).permutation(len(dataset.x_train)) % 2 == 1
     return replace(dataset, x_train=np.where(chosen[:, None, None], 255 - dataset.x_train, dataset.x_train))

@@ -1,4 +1,4 @@
-"""Where the data sets are published, and where their files are looked for."""
+"""Where the data sets are published, and the search for their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_utils.data.idx import DataError, Part, Source, check_arrays, read_idx
 
 
 class DataNotFoundError(DataError):
-    """No copy of the data set anywhere, and none to be had."""
+    """No copy of the data set was found, and none could be downloaded."""
 
 
 def _make_source(name: str, mirrors: tuple[str, ...], packed: list[str], content: list[str | None] | None = None) -> Source:
@@ -22,7 +22,7 @@ def _make_source(name: str, mirrors: tuple[str, ...], packed: list[str], content
     return Source(name, mirrors, (first, second, third, fourth))
 
 
-# The authors of Fashion-MNIST and KMNIST publish MD5 sums of the packed files, none of the content.
+# The authors of Fashion-MNIST and KMNIST publish MD5 checksums of the packed files only, not of their content.
 SOURCES = {
     "mnist": _make_source(
         "mnist",
@@ -68,14 +68,14 @@ SOURCES = {
 
 def cache_dir() -> Path:
     """Return the folder where downloads are kept."""
-    with warnings.catch_warnings(action="ignore"):  # its progress bar, which is not shown, asks for a widget in notebooks
+    with warnings.catch_warnings(action="ignore"):  # in notebooks, its unused progress bar warns of a missing widget
         import pooch
 
     return Path(pooch.os_cache("mnist-workbench"))
 
 
 def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Images, Labels], str]:
-    """Search folder, caches and mirrors, in that order; a damaged copy is an error, not a reason to go on."""
+    """Search folder, caches and mirrors, in that order; a damaged copy is an error and ends the search."""
     found, tried = _search(source, folder)
     if found:
         return found
@@ -85,16 +85,16 @@ def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labe
     except DataNotFoundError as error:
         fix = "Set MNIST_DATA_DIR to a folder with the four IDX files or mnist.npz, or use --dataset digits."
         if source.name != "mnist":
-            fix = f"Put its four IDX files into a folder {source.name} in the folder that MNIST_DATA_DIR names."
+            fix = f"Put its four IDX files into a sub-folder {source.name} of the folder in MNIST_DATA_DIR."
         raise DataNotFoundError(f"{source.name} was not found in: {'; '.join(tried)}.\n{error}\n{fix}") from None
     arrays = _read_folder(source, ours)
     if not arrays:
-        raise DataError(f"{ours} lost its files while they were read")
+        raise DataError(f"the files in {ours} were deleted after the download. Try again.")
     return arrays, mirror
 
 
 def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
-    """Return where a whole copy of a data set lies on this machine; empty if nowhere. Downloads nothing.
+    """Return the location of a complete copy of a data set on this machine; empty if none. Downloads nothing.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
 
 
 def given_folder(data_dir: str | Path | None) -> Path | None:
-    """Return the folder that a person named, by argument or by MNIST_DATA_DIR; None if neither."""
+    """Return the user's data folder: the argument, otherwise MNIST_DATA_DIR; None if neither is set."""
     given = data_dir or os.environ.get("MNIST_DATA_DIR")
     return Path(given) if given else None
 
@@ -119,7 +119,7 @@ def given_folder(data_dir: str | Path | None) -> Path | None:
 def _search(
     source: Source, folder: Path | None
 ) -> tuple[tuple[tuple[Images, Labels, Images, Labels], str] | None, list[str]]:
-    """Search folder and caches; return the arrays with their place, or None, and the places that hold none."""
+    """Search folder and caches; return the arrays with their location, or None, and the locations without a copy."""
     tried: list[str] = []
     if folder is not None:
         for place in (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,):
@@ -127,9 +127,9 @@ def _search(
                 return (found, str(place)), tried
             tried.append(str(place))
     else:
-        tried.append("no folder was given (MNIST_DATA_DIR, --data-dir)")
+        tried.append("no folder given (MNIST_DATA_DIR, --data-dir)")
     ours = cache_dir() / source.name
-    # A download that broke off has left some of the files: they are whole, and the rest is fetched below.
+    # An interrupted download leaves some of the files: each is complete, and the others are downloaded later.
     if all(any(_candidates(ours, part.file)) for part in source.parts) and (found := _read_folder(source, ours)):
         return (found, str(ours)), tried
     tried.append(str(ours))
@@ -141,7 +141,7 @@ def _search(
 
 
 def _read_folder(source: Source, folder: Path) -> tuple[Images, Labels, Images, Labels] | None:
-    """Read the four files, or the .npz, in `folder`; None if there is none of them."""
+    """Read the four files, or the .npz, in `folder`; None if it has none of them."""
     paths = [next(_candidates(folder, part.file), None) for part in source.parts]
     if not any(paths):
         packed = folder / f"{source.name}.npz"
@@ -149,20 +149,20 @@ def _read_folder(source: Source, folder: Path) -> tuple[Images, Labels, Images, 
     missing = [part.file for part, path in zip(source.parts, paths, strict=True) if path is None]
     if missing:
         raise DataError(
-            f"{folder} lacks {', '.join(missing)} (or .gz). Copy the missing files there, or name another folder."
+            f"{folder} lacks {', '.join(missing)} (or .gz). Copy the missing files there, or give another folder."
         )
     arrays = [read_idx(part, path) for part, path in zip(source.parts, paths, strict=True) if path]
     return check_arrays(source, arrays, str(folder))
 
 
 def _candidates(folder: Path, file: str) -> Iterator[Path]:
-    for name in (file, f"{file}.gz", file.replace("-idx", ".idx")):  # the last: as some archives unpack it
+    for name in (file, f"{file}.gz", file.replace("-idx", ".idx")):  # the last: some archives unpack to this name
         if (folder / name).is_file():
             yield folder / name
 
 
 def _download(source: Source, folder: Path) -> str:
-    """Fetch the four packed files into `folder`; pooch checks each one's hash before it gets its name."""
+    """Download the four packed files into `folder`; pooch checks each file's hash before it renames it into place."""
     import pooch
     import requests
 
@@ -177,12 +177,12 @@ def _download(source: Source, folder: Path) -> str:
             return mirror
         except requests.RequestException as error:
             failures.append(f"{mirror}: {_reason(error)}")
-        except ValueError as error:  # pooch's word for a wrong hash
+        except ValueError as error:  # what pooch raises for a wrong hash
             failures.append(f"{mirror}: {str(error).splitlines()[0]}")
         except OSError as error:
             raise DataNotFoundError(
                 f"cannot write the download to {folder}: {error.strerror or error}. "
-                "Set XDG_CACHE_HOME to a folder that can be written, or MNIST_DATA_DIR to one that holds the data."
+                "Set XDG_CACHE_HOME to a writable folder, or MNIST_DATA_DIR to the folder with the data."
             ) from None
     raise DataNotFoundError(f"Downloads failed: {'; '.join(failures)}.")
 

@@ -1,4 +1,4 @@
-"""A digit of a data set as a picture that a person might bring: dark strokes somewhere on lit paper, larger than 28x28."""
+"""Synthetic pictures: digits in ink on unevenly lit paper, as users bring them, and out-of-distribution images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Colour = tuple[int, int, int]
 
 
 def render_on_paper(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Colour = (250, 246, 235)) -> bytes:
-    """Draw a digit in ink on a sheet of paper on which a lamp shines from one side.
+    """Draw a digit in ink on a sheet of paper, lit by a lamp from one side.
 
     Parameters
     ----------
     digit : uint8 array, shape (28, 28), white on black
     seed : int
-        Where on the sheet, and where the lamp stands.
+        Of the digit's position and the lamp's direction.
     ink, sheet : (red, green, blue), 0 to 255
 
     Returns
@@ -34,7 +34,7 @@ def render_on_paper(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110)
     """
     random = np.random.default_rng(seed)
     large = Image.fromarray(digit).resize((168, 168), Image.Resampling.BICUBIC)
-    strokes = np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)  # firm, as a pen's are, with soft edges
+    strokes = np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)  # solid like a pen's, with soft edges
     page = np.zeros((260, 300, 1))
     top, left = (int(random.integers(0, room + 1)) for room in np.subtract(page.shape[:2], strokes.shape))
     page[top : top + 168, left : left + 168, 0] = strokes
@@ -46,34 +46,34 @@ def render_on_paper(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110)
 
 
 def encode_png(pixels: Images) -> bytes:
-    """Pack pixels, uint8 of shape (height, width) or (height, width, 3), into a PNG."""
+    """Encode pixels, uint8 of shape (height, width) or (height, width, 3), as a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
-# Letters that no one could be blamed for reading as a digit are left out: B, D, I, O, Q, S, Z, b, g, i, l, o, q, s, z.
+# Without the letters that can be read as a digit: B, D, I, O, Q, S, Z, b, g, i, l, o, q, s, z.
 _LETTERS = "".join(sorted(set(string.ascii_letters) - set("BDIOQSZbgiloqsz")))
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif-Italic.ttf")
 
 
 def out_of_distribution_images(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
-    """Make pictures that show no digit.
+    """Make images that show no digit.
 
     Parameters
     ----------
     n : int
-        Of each kind.
+        Images of each kind.
     seed : int
     known : str
-        The data set that is no stranger.
+        The data set that a model was trained on; its images are left out.
 
     Returns
     -------
     dict of uint8 arrays, shape (n, 28, 28), white on black
-        letters: printed in several fonts, placed as MNIST's digits are, then turned and sheared a little. photographs:
-        pieces of two, from scikit-learn. noise: each pixel by lot. blank: one grey, by lot. clothes: of Fashion-MNIST, where
-        its files are at hand.
+        letters: printed in several fonts, centred like MNIST's digits, then turned and sheared a little. photographs:
+        pieces of scikit-learn's two. noise: random pixels. blank: a random grey. clothes: from Fashion-MNIST, if its files
+        are available.
     """
     random = np.random.default_rng(seed)
     made = {

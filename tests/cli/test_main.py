@@ -116,7 +116,7 @@ def test_data(mnist: Cli) -> None:
     assert status == 0
     assert re.search(r"^dataset +digits$", out, re.MULTILINE)
     assert re.search(r"^test +360 images$", out, re.MULTILINE)
-    assert re.search(r"^note +MNIST could not be had", out, re.MULTILINE)
+    assert re.search(r"^note +MNIST is not available", out, re.MULTILINE)
     facts = json.loads(mnist("data", "--json")[1])
     assert (facts["training"], facts["validation"], facts["test"]) == (1293, 144, 360)
 
@@ -125,9 +125,9 @@ def test_train_prints_the_accuracy_the_folder_and_what_it_was_measured_on(mnist:
     status, out, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
     assert status == 0
     assert re.search(r"^test accuracy +\d+\.\d\d% \(\d+\.\d\d-\d+\.\d\d\) on 360 images of digits$", out, re.MULTILINE)
-    assert re.search(r"^note +MNIST could not be had", out, re.MULTILINE)
+    assert re.search(r"^note +MNIST is not available", out, re.MULTILINE)
     assert f"{tmp_path / 'one'}\n" in out
-    assert "note: MNIST could not be had" in err
+    assert "note: MNIST is not available" in err
     assert re.search(r"^epoch 2/2  accuracy ", err, re.MULTILINE)
     status, again, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
     assert (status, again) == (0, out)

@@ -37,7 +37,7 @@ def test_follows_from_the_seed_and_leaves_its_argument_alone(kind: str, digits: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_one_image_comes_into_another(kind: str, digits: Images) -> None:
+def test_images_do_not_affect_each_other(kind: str, digits: Images) -> None:
     neighbours = digits.copy()
     neighbours[1::2] = 255
     np.testing.assert_array_equal(augment(digits, kind, random())[::2], augment(neighbours, kind, random())[::2])
@@ -63,8 +63,8 @@ def test_affine_moves_a_dot_but_not_far() -> None:
     assert 1.05 < (weight / dot[0].sum()).max() < 1.3
 
 
-class Drawn:
-    """Draws what it was told, in order: the angle, the shear, the scales, the shifts."""
+class Fixed:
+    """Returns the given values, in order: the angle, the shear, the scales, the shifts."""
 
     def __init__(self, *values: Any) -> None:
         self._values = list(values)
@@ -76,18 +76,18 @@ class Drawn:
         return np.broadcast_to(np.array(value, float).T, size) if np.ndim(value) else np.full(size, float(value))
 
 
-def test_affine_keeps_the_image_where_nothing_is_drawn() -> None:
+def test_affine_with_neutral_values_keeps_the_image() -> None:
     images = random().integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    still = Drawn(0, 0, 1, 0)
-    np.testing.assert_array_equal(augment(images, "affine", still), images)  # type: ignore[arg-type]
+    neutral = Fixed(0, 0, 1, 0)
+    np.testing.assert_array_equal(augment(images, "affine", neutral), images)  # type: ignore[arg-type]
 
 
-def test_affine_is_that_of_scipy() -> None:
+def test_affine_agrees_with_scipy() -> None:
     rows, columns = np.mgrid[:28, :28]
     blob = 200 * np.exp(-((rows - 12) ** 2 / 20 + (columns - 14) ** 2 / 30))
     angle, shear, scales, shifts = np.deg2rad(11), 0.15, (0.92, 1.07), (1.5, -2.0)
-    drawn = Drawn(11, shear, [scales], [shifts])
-    ours = augment(blob.round().astype(np.uint8)[None], "affine", drawn)[0]  # type: ignore[arg-type]
+    fixed = Fixed(11, shear, [scales], [shifts])
+    ours = augment(blob.round().astype(np.uint8)[None], "affine", fixed)[0]  # type: ignore[arg-type]
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # of (row, column)
     skew = np.array([[1, 0], [shear, 1]])
     # From output to input: skew, then turn, then scale, about the centre; then shift.
@@ -98,7 +98,7 @@ def test_affine_is_that_of_scipy() -> None:
 
 
 def test_elastic_bends_by_about_a_pixel_and_smoothly() -> None:
-    bends = augmentation._bends(400, random())
+    bends = augmentation.sample_bends(400, random())
     assert 0.6 < bends.std() < 1.2
     assert np.abs(bends).max() < 6
     assert np.abs(np.diff(bends, axis=2)).max() < 1  # else strokes would fold over themselves
@@ -111,7 +111,7 @@ def test_elastic_bends_by_about_a_pixel_and_smoothly() -> None:
 
 def test_erase_blackens_a_rectangle_in_every_other_image() -> None:
     white = np.full((2000, 28, 28), 255, np.uint8)
-    augmentation._erase(white, random())
+    augmentation.erase(white, random())
     erased = white == 0
     share = erased.any(axis=(1, 2)).mean()
     assert share == pytest.approx(0.5, abs=0.04)
@@ -126,7 +126,7 @@ def test_erase_blackens_a_rectangle_in_every_other_image() -> None:
 def test_contrast_keeps_ink_brighter_than_paper() -> None:
     halves = np.zeros((600, 28, 28), np.uint8)
     halves[:, :, 14:] = 255
-    toned = augmentation._tone(halves, random(), invert=False)
+    toned = augmentation.change_tones(halves, random(), invert=False)
     paper, ink = toned[:, 0, 0].astype(int), toned[:, 0, -1].astype(int)
     assert (ink - paper).min() >= 0.15 * 255 - 1
     assert ((ink == 255) & (paper == 0)).mean() == pytest.approx(0.57, abs=0.06)  # 0.4, and those too near each other
@@ -136,7 +136,7 @@ def test_contrast_keeps_ink_brighter_than_paper() -> None:
 def test_polarity_inverts_half_and_may_leave_no_more_than_outlines() -> None:
     greys = np.zeros((2000, 28, 28), np.uint8)
     greys[:, :, 9:], greys[:, :, 18:] = 128, 255
-    toned = augmentation._tone(greys, random(), invert=True).astype(int)
+    toned = augmentation.change_tones(greys, random(), invert=True).astype(int)
     paper, edge, ink = toned[:, 0, 0], toned[:, 0, 10], toned[:, 0, -1]
     assert (ink > paper).mean() == pytest.approx(0.5, abs=0.04)
     assert np.ptp([paper, edge, ink], axis=0).min() >= 0.3 * 255 - 2
@@ -146,7 +146,7 @@ def test_polarity_inverts_half_and_may_leave_no_more_than_outlines() -> None:
 def test_covers_are_rectangles_of_grey_noise_or_the_inverse() -> None:
     plain = np.full((3000, 28, 28), 77, np.uint8)
     covered = plain.copy()
-    augmentation._cover(covered, random(), augmentation._COVERS["polarity"], largest=196)
+    augmentation.cover(covered, random(), augmentation.COVERS["polarity"], largest=196)
     changed = covered != 77
     inverse = (changed & (covered == 178)).any(axis=(1, 2)) & (np.where(changed, covered, 178) == 178).all(axis=(1, 2))
     assert inverse.mean() == pytest.approx(0.1, abs=0.03)
@@ -155,14 +155,14 @@ def test_covers_are_rectangles_of_grey_noise_or_the_inverse() -> None:
     for where in changed[flat][:200]:  # filled to its bounds
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
         assert where.sum() == len(rows) * len(columns) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    augmentation._cover(unlike := plain.copy(), random(), augmentation._COVERS["contrast"], largest=196)
+    augmentation.cover(unlike := plain.copy(), random(), augmentation.COVERS["contrast"], largest=196)
     inverted = [(np.unique(image[image != 77]) == [178]).all() and (image != 77).any() for image in unlike]
     assert np.mean(inverted) < 0.01  # a grey that happens to be that one
 
 
 def test_bars_are_thin_and_small_and_in_four_of_ten_images() -> None:
     bars = np.full((3000, 28, 28), 77, np.uint8)
-    augmentation._cover(bars, random(), augmentation._BARS, largest=40)
+    augmentation.cover(bars, random(), augmentation.BARS, largest=40)
     changed = bars != 77
     heights, widths = changed.any(axis=2).sum(axis=1), changed.any(axis=1).sum(axis=1)
     sizes = (heights * widths)[heights > 0]

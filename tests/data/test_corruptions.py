@@ -46,12 +46,12 @@ def centre(images: Images) -> NDArray[np.float64]:
     return np.array([ndimage.center_of_mass(image) for image in images])
 
 
-def test_the_fifteen_of_mnist_c_are_there() -> None:
+def test_has_the_fifteen_corruptions_of_mnist_c() -> None:
     published = "shot_noise impulse_noise glass_blur motion_blur shear scale rotate brightness translate stripe fog spatter"
     assert list(MNIST_C) == [*published.split(), "dotted_line", "zigzag", "canny_edges"]
 
 
-def test_an_unknown_name_is_told_the_known_ones() -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'snow'; allowed: shot_noise, .*few_pixels"):
         corrupt(BLACK, "snow")
 
@@ -69,18 +69,18 @@ def test_follows_from_the_seed_and_leaves_its_argument_alone(name: str, digits: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_image_is_as_good_as_many(name: str, digits: Images) -> None:
+def test_accepts_a_single_image(name: str, digits: Images) -> None:
     assert corrupt(digits[:1], name).shape == (1, 28, 28)
 
 
 def test_shot_noise_counts_three_photons_in_white() -> None:
     noisy = corrupt(np.full((200, 28, 28), 255, np.uint8), "shot_noise")
     assert set(np.unique(noisy)) == {0, 85, 170, 255}
-    assert (noisy == 0).mean() == pytest.approx(np.exp(-3), abs=0.003)  # Poisson's chance of no photon at all
+    assert (noisy == 0).mean() == pytest.approx(np.exp(-3), abs=0.003)  # Poisson probability of no photon
     assert not corrupt(BLACK, "shot_noise").any()
 
 
-def test_impulse_noise_strikes_17_per_cent_half_of_them_white() -> None:
+def test_impulse_noise_changes_17_per_cent_of_the_pixels_half_of_them_to_white() -> None:
     assert (corrupt(BLACK, "impulse_noise") == 255).mean() == pytest.approx(0.085, abs=0.003)
     assert (corrupt(255 - BLACK, "impulse_noise") == 0).mean() == pytest.approx(0.085, abs=0.003)
 
@@ -129,20 +129,20 @@ def test_fog_leaves_a_quarter_of_the_contrast() -> None:
 
 def test_clouds_are_as_strong_at_every_edge() -> None:
     for width in 128, 64, 32, 16, 8, 4, 2, 1:
-        weights = corruptions._between_knots(np.arange(width), width, 28 // width + 3)
+        weights = corruptions.linear_weights(np.arange(width), width, 28 // width + 3)
         np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-5)
     sky = corrupt(np.zeros((2000, 28, 28), np.uint8), "fog", 3).std(axis=0)
     assert sky.max() / sky.min() < 1.15
 
 
-def test_spatter_is_grey_drops_that_hide() -> None:
+def test_spatter_is_grey_drops_that_hide_the_ink() -> None:
     on_black, on_white = corrupt(BLACK, "spatter"), corrupt(255 - BLACK, "spatter")
     assert on_black.max() == pytest.approx(63, abs=1)
     np.testing.assert_array_equal(on_black > 0, on_white < 255)
     assert 0.02 < (on_black > 0).mean() < 0.4
 
 
-def test_lines_go_across() -> None:
+def test_lines_cross_the_image() -> None:
     dotted = corrupt(BLACK, "dotted_line")
     assert not dotted[:, :, 0::4].any()
     assert not dotted[:, :, 1::4].any()
@@ -156,7 +156,7 @@ def test_lines_go_across() -> None:
     assert (turns >= 3).all()
 
 
-def test_canny_edges_are_those_of_another_library(digits: Images) -> None:
+def test_canny_edges_agree_with_scikit_image(digits: Images) -> None:
     ours = corrupt(digits, "canny_edges") > 0
     theirs = np.stack([canny(image / 255, sigma=1) for image in digits])
     near = np.stack([ndimage.binary_dilation(edges, iterations=2) for edges in theirs])

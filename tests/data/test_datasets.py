@@ -38,7 +38,7 @@ def arrays() -> list[NDArray[np.uint8]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, arrays: list[NDArray[np.uint8]]) -> Path:
-    """Hold a small "MNIST" as .gz files."""
+    """Create a small "MNIST" of .gz files."""
     folder = tmp_path / "mnist-files"
     folder.mkdir()
     for file, array in zip(FILES, arrays, strict=True):
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, arrays: list[NDArray[np.uint8]]) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_mnist(monkeypatch: pytest.MonkeyPatch, folder: Path, arrays: list[NDArray[np.uint8]]) -> None:
-    """Make the loader expect the small one, with mirrors that nobody answers at."""
+    """Make the loader expect the small one, with a mirror that refuses connections."""
     parts = []
     for file, count, array in zip(FILES, COUNTS, arrays, strict=True):
         packed = hashlib.sha256((folder / f"{file}.gz").read_bytes()).hexdigest()
@@ -61,7 +61,7 @@ def use_mirrors(monkeypatch: pytest.MonkeyPatch, *mirrors: str) -> None:
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], mirrors=mirrors))
 
 
-def check_is_the_small_one(dataset: Dataset, arrays: list[NDArray[np.uint8]]) -> None:
+def check_is_small_mnist(dataset: Dataset, arrays: list[NDArray[np.uint8]]) -> None:
     assert dataset.name == "mnist"
     assert dataset.note == ""
     np.testing.assert_array_equal(dataset.x_test, arrays[2])
@@ -70,7 +70,7 @@ def check_is_the_small_one(dataset: Dataset, arrays: list[NDArray[np.uint8]]) ->
     assert sorted(image.tobytes() for image in together) == sorted(image.tobytes() for image in arrays[0])
 
 
-# --- where it comes from ---
+# --- sources ---
 
 
 @pytest.mark.parametrize("form", ["gz", "plain", "dotted", "npz", "subfolder"])
@@ -87,14 +87,14 @@ def test_reads_a_folder_in_every_usual_form(form: str, folder: Path, arrays: lis
     elif form == "subfolder":
         shutil.move(folder, folder.parent / "mnist")
         folder = folder.parent
-    check_is_the_small_one(load_dataset("mnist", data_dir=folder), arrays)
+    check_is_small_mnist(load_dataset("mnist", data_dir=folder), arrays)
 
 
 def test_reads_the_folder_named_by_the_environment(
     folder: Path, arrays: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", str(folder))
-    check_is_the_small_one(load_dataset("auto"), arrays)
+    check_is_small_mnist(load_dataset("auto"), arrays)
 
 
 def test_finds_keras_cache(arrays: list[NDArray[np.uint8]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_finds_keras_cache(arrays: list[NDArray[np.uint8]], tmp_path: Path, monk
     cache.mkdir(parents=True)
     np.savez(cache / "mnist.npz", x_train=arrays[0], y_train=arrays[1], x_test=arrays[2], y_test=arrays[3])
     dataset = load_dataset("mnist")
-    check_is_the_small_one(dataset, arrays)
+    check_is_small_mnist(dataset, arrays)
     assert dataset.source == str(cache / "mnist.npz")
 
 
@@ -116,11 +116,11 @@ def test_split_is_stratified_disjoint_and_the_same_every_time(folder: Path) -> N
 
 
 def test_train_limit_keeps_the_validation_and_test_sets(folder: Path) -> None:
-    whole, limited = load_dataset("mnist", data_dir=folder), load_dataset("mnist", data_dir=folder, train_limit=100)
+    unlimited, limited = load_dataset("mnist", data_dir=folder), load_dataset("mnist", data_dir=folder, train_limit=100)
     assert np.bincount(limited.y_train).tolist() == [10] * 10
-    np.testing.assert_array_equal(limited.x_validation, whole.x_validation)
-    np.testing.assert_array_equal(limited.x_test, whole.x_test)
-    with pytest.raises(DataError, match="train_limit: given 1000; the training part has 270 images"):
+    np.testing.assert_array_equal(limited.x_validation, unlimited.x_validation)
+    np.testing.assert_array_equal(limited.x_test, unlimited.x_test)
+    with pytest.raises(DataError, match=r"train_limit: given 1000; allowed: .*270"):
         load_dataset("mnist", data_dir=folder, train_limit=1000)
 
 
@@ -129,19 +129,19 @@ def test_unknown_name() -> None:
         load_dataset("cifar")
 
 
-# --- damaged copies: each a clear error, never a quiet way on ---
+# --- damaged copies: each is a clear error ---
 
 
 def test_missing_file(folder: Path) -> None:
     (folder / f"{FILES[1]}.gz").unlink()
-    with pytest.raises(DataError, match=f"lacks {FILES[1]} .*Copy the missing files there"):
+    with pytest.raises(DataError, match=f"lacks {FILES[1]}"):
         load_dataset("mnist", data_dir=folder)
 
 
 def test_truncated_gzip(folder: Path) -> None:
     path = folder / f"{FILES[0]}.gz"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match=f"{FILES[0]}.gz is truncated.*fetch it again"):
+    with pytest.raises(DataError, match=f"{FILES[0]}.gz is truncated.*download it again"):
         load_dataset("mnist", data_dir=folder)
 
 
@@ -154,7 +154,7 @@ def test_truncated_plain_file(folder: Path, arrays: list[NDArray[np.uint8]], kee
 
 def test_too_long_file(folder: Path, arrays: list[NDArray[np.uint8]]) -> None:
     (folder / FILES[0]).write_bytes(idx(arrays[0]) + b"x")
-    with pytest.raises(DataError, match="is too long: 235201 bytes of data, its header says 235200"):
+    with pytest.raises(DataError, match=r"too long: 235201 bytes .*235200"):
         load_dataset("mnist", data_dir=folder)
 
 
@@ -162,7 +162,7 @@ def test_flipped_bit_in_the_content(folder: Path, arrays: list[NDArray[np.uint8]
     content = bytearray(idx(arrays[2]))
     content[5000] ^= 1
     (folder / f"{FILES[2]}.gz").write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(DataError, match=f"{FILES[2]} is not mnist's: its content's SHA-256 begins"):
+    with pytest.raises(DataError, match=f"{FILES[2]} .*SHA-256"):
         load_dataset("mnist", data_dir=folder)
 
 
@@ -177,13 +177,13 @@ def test_flipped_bit_in_the_gzip_stream(folder: Path) -> None:
 
 def test_wrong_magic(folder: Path, arrays: list[NDArray[np.uint8]]) -> None:
     (folder / FILES[0]).write_bytes(idx(arrays[1]) + bytes(20))
-    with pytest.raises(DataError, match="not an IDX file of images: magic 0x801, not 0x803"):
+    with pytest.raises(DataError, match="magic 0x801, not 0x803"):
         load_dataset("mnist", data_dir=folder)
 
 
 def test_wrong_size_of_image(folder: Path) -> None:
     (folder / FILES[0]).write_bytes(idx(np.zeros((4, 32, 32), np.uint8)))
-    with pytest.raises(DataError, match="images of 32x32, not 28x28"):
+    with pytest.raises(DataError, match="32x32, not 28x28"):
         load_dataset("mnist", data_dir=folder)
 
 
@@ -197,7 +197,7 @@ def test_label_out_of_range(folder: Path, arrays: list[NDArray[np.uint8]]) -> No
     labels = arrays[1].copy()
     labels[7] = 10
     (folder / FILES[1]).write_bytes(idx(labels))
-    with pytest.raises(DataError, match="label 10 at index 7; labels are 0 to 9"):
+    with pytest.raises(DataError, match="label 10 at index 7"):
         load_dataset("mnist", data_dir=folder)
 
 
@@ -258,11 +258,11 @@ def test_downloads_then_needs_no_network(
 ) -> None:
     use_mirrors(monkeypatch, "http://127.0.0.1:9/", mirror)  # the first is dead
     dataset = load_dataset("mnist")
-    check_is_the_small_one(dataset, arrays)
+    check_is_small_mnist(dataset, arrays)
     assert dataset.source == mirror
     assert cached() == sorted(f"{file}.gz" for file in FILES)
     use_mirrors(monkeypatch, "http://127.0.0.1:9/")
-    check_is_the_small_one(load_dataset("mnist"), arrays)
+    check_is_small_mnist(load_dataset("mnist"), arrays)
 
 
 def test_a_download_that_breaks_leaves_nothing_half_written(
@@ -272,12 +272,12 @@ def test_a_download_that_breaks_leaves_nothing_half_written(
     monkeypatch.setattr(Mirror, "broken", f"{FILES[2]}.gz")
     with pytest.raises(DataNotFoundError, match="Downloads failed"):
         load_dataset("mnist")
-    assert cached() == sorted(f"{file}.gz" for file in FILES[:2])  # whole ones, checked
+    assert cached() == sorted(f"{file}.gz" for file in FILES[:2])  # complete and checked
     monkeypatch.setattr(Mirror, "broken", "")
-    check_is_the_small_one(load_dataset("mnist"), arrays)
+    check_is_small_mnist(load_dataset("mnist"), arrays)
 
 
-def test_a_mirror_with_another_file_is_not_believed(mirror: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_with_another_file_is_rejected(mirror: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_mirrors(monkeypatch, mirror)
     (folder / f"{FILES[0]}.gz").write_bytes(gzip.compress(b"something else"))
     with pytest.raises(DataNotFoundError, match="hash"):
@@ -289,11 +289,11 @@ def test_cache_that_cannot_be_written(mirror: str, tmp_path: Path, monkeypatch: 
     use_mirrors(monkeypatch, mirror)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # even root cannot make a folder in a file
-    with pytest.raises(DataError, match=r"cannot write the download to .*Set XDG_CACHE_HOME"):
+    with pytest.raises(DataError, match="XDG_CACHE_HOME"):
         load_dataset("mnist")
 
 
-def test_no_network_names_all_that_was_tried_and_the_mend(tmp_path: Path) -> None:
+def test_no_network_names_all_that_was_tried_and_the_fix(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError) as error:
         load_dataset("mnist", data_dir=tmp_path / "empty")
     for part in (
@@ -311,15 +311,16 @@ def test_no_network_names_all_that_was_tried_and_the_mend(tmp_path: Path) -> Non
 def test_auto_falls_back_to_digits_and_says_so() -> None:
     dataset = load_dataset("auto")
     assert dataset.name == "digits"
-    assert dataset.note.startswith("MNIST could not be had: this is `digits`")
+    assert dataset.note.startswith("MNIST is not available")
+    assert "`digits`" in dataset.note
 
 
-def test_auto_names_the_folder_of_the_environment_that_held_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_names_the_folder_of_the_environment_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", "/typo")
-    assert "(MNIST_DATA_DIR=/typo holds none)" in load_dataset("auto").note
+    assert "MNIST_DATA_DIR=/typo" in load_dataset("auto").note
 
 
-def test_auto_does_not_replace_a_folder_that_was_asked_for(tmp_path: Path) -> None:
+def test_auto_does_not_replace_a_given_folder(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="mnist was not found in"):
         load_dataset("auto", data_dir=tmp_path)
 
@@ -334,24 +335,24 @@ def test_auto_takes_digits_where_the_cache_cannot_be_written(
 
 
 def test_a_validation_set_without_room_for_each_digit(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"validation_fraction: given 0.01; at least 0.033 for 300 images"):
+    with pytest.raises(DataError, match=r"validation_fraction: given 0.01; allowed .*0.033"):
         load_dataset("mnist", data_dir=folder, validation_fraction=0.01)
 
 
 @pytest.mark.parametrize("limit", [250, 260, 261, 269, 270])
-def test_train_limit_is_kept_to_the_image(folder: Path, limit: int) -> None:
+def test_train_limit_is_exact(folder: Path, limit: int) -> None:
     assert len(load_dataset("mnist", data_dir=folder, train_limit=limit).x_train) == limit
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
-def test_a_packed_file_of_another_data_set_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+def test_a_packed_file_of_another_data_set_is_rejected(name: str, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / name)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is not the published file: its MD5 is not"):
+    with pytest.raises(DataError, match=f"{FILES[0]}.gz .*MD5"):
         load_dataset(name, data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
-def test_the_other_data_sets_do_not_take_mnist_for_theirs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_data_sets_do_not_use_the_files_of_mnist(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SOURCES, name, replace(SOURCES["mnist"], name=name))
     with pytest.raises(DataNotFoundError, match=name):
         load_dataset(name, data_dir=folder)
@@ -362,7 +363,7 @@ def test_the_other_data_sets_do_not_take_mnist_for_theirs(name: str, folder: Pat
 # --- digits ---
 
 
-def test_digits_is_embedded_and_placed_as_mnist() -> None:
+def test_digits_is_embedded_and_centred_as_mnist() -> None:
     dataset = load_dataset("digits")
     assert (len(dataset.x_train), len(dataset.x_validation), len(dataset.x_test)) == (1293, 144, 360)
     images = np.concatenate([dataset.x_train, dataset.x_validation, dataset.x_test])
@@ -370,21 +371,21 @@ def test_digits_is_embedded_and_placed_as_mnist() -> None:
     assert images.shape == (1797, 28, 28)
     weights = images / images.sum(axis=(1, 2), keepdims=True)
     centres = np.stack([weights.sum(axis=2) @ np.arange(28), weights.sum(axis=1) @ np.arange(28)])
-    # Half a pixel, as in MNIST, but for the few whose box would leave the image.
+    # Half a pixel, as in MNIST, except for the few whose box would leave the image.
     assert (np.abs(centres - 14) <= 0.51).mean() > 0.99
 
 
-def test_place_centres_the_mass_of_a_box_of_20() -> None:
+def test_center_digit_centres_the_mass_of_a_box_of_20() -> None:
     ink = np.zeros((50, 70))
     ink[5:45, 60:64] = 1  # 40 high, 4 wide
     placed = center_digit(ink)
     rows, columns = np.flatnonzero(placed.any(axis=1)), np.flatnonzero(placed.any(axis=0))
-    assert (rows[0], rows[-1]) == (4, 23)  # mass at 13.5, as near to 14 as whole pixels go
+    assert (rows[0], rows[-1]) == (4, 23)  # mass at 13.5, as near to 14 as whole pixels allow
     assert (columns[0], columns[-1]) == (14, 15)  # and at 14.5
     assert placed.max() == 255
 
 
-def test_place_keeps_the_box_inside() -> None:
+def test_center_digit_keeps_the_box_inside() -> None:
     ink = np.zeros((20, 20))
     ink[0] = 0.01  # a faint line far from the mass
     ink[19] = 1
@@ -393,7 +394,7 @@ def test_place_keeps_the_box_inside() -> None:
     assert np.flatnonzero(placed.any(axis=1))[-1] <= 27
 
 
-# --- the real thing ---
+# --- the real MNIST ---
 
 
 @pytest.mark.mnist

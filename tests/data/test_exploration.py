@@ -15,7 +15,7 @@ def digits() -> Dataset:
 
 
 def bar(width: int, *, lean: float = 0) -> Images:
-    """Draw a bar of 20 rows, `width` pixels wide, whose top is moved `lean` pixels a row to the right."""
+    """Draw a bar of 20 rows, `width` pixels wide, that leans right by `lean` pixels per row."""
     image = np.zeros((28, 28), np.uint8)
     for row in range(4, 24):
         left = round(14 - width / 2 + lean * (13.5 - row))
@@ -32,7 +32,7 @@ def test_counts_each_digit_in_each_part(digits: Dataset) -> None:
     assert counts.loc[3, "test"] == sum(label == 3 for label in digits.y_test.tolist())
 
 
-def test_tells_which_files_were_checked_against_what(digits: Dataset) -> None:
+def test_lists_the_published_files_with_their_checksums(digits: Dataset) -> None:
     assert exploration.published_files(digits).empty
     for name, what in ("mnist", "sha256 of the content"), ("kmnist", "md5 of the .gz"):
         other = Dataset(name, *(digits.x_train, digits.y_train) * 3, "", "")
@@ -79,7 +79,7 @@ def test_grey_levels_of_more_images_than_a_batch() -> None:
     assert (counts[0], counts[200], counts.sum()) == (5001 * 784 - 1, 1, 5001 * 784)
 
 
-def test_placement_is_the_box_and_the_centre_of_mass() -> None:
+def test_placement_measures_the_box_and_the_centre_of_mass() -> None:
     image = np.zeros((28, 28), np.uint8)
     image[3:10, 5] = 100  # seven rows, and once more in the last column of the box
     image[6, 5:9] = 100
@@ -90,7 +90,7 @@ def test_placement_is_the_box_and_the_centre_of_mass() -> None:
     assert not found.loc[1].any()
 
 
-def test_a_shift_moves_to_the_right_and_loses_what_leaves() -> None:
+def test_a_shift_moves_right_and_drops_what_leaves_the_image() -> None:
     image = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)
     moved = exploration.shift_images(image, 3)
     np.testing.assert_array_equal(moved[0, :, 3:], image[0, :, :-3])
@@ -104,27 +104,27 @@ def test_a_shift_moves_to_the_right_and_loses_what_leaves() -> None:
 @pytest.mark.parametrize("width", [2, 3, 4, 6])
 def test_thickness_of_a_bar_is_its_width(width: int) -> None:
     upright, lying = exploration.stroke_thickness(np.stack([bar(width), bar(width).T]))
-    assert upright == pytest.approx(width, abs=0.35)  # at its ends the skeleton comes nearer to the paper
+    assert upright == pytest.approx(width, abs=0.35)  # at the ends of the bar the skeleton is nearer to the paper
     assert lying == pytest.approx(width, abs=0.35)
 
 
-def test_nothing_has_no_thickness() -> None:
+def test_a_blank_image_has_no_thickness() -> None:
     assert np.isnan(exploration.stroke_thickness(np.zeros((1, 28, 28), np.uint8))).all()
 
 
 @pytest.mark.parametrize("lean", [-0.5, 0, 0.25, 0.5])
-def test_slant_is_the_angle_that_the_bar_was_sheared_by(lean: float) -> None:
+def test_slant_is_the_angle_of_the_shear(lean: float) -> None:
     found = exploration.stroke_slant(bar(3, lean=lean)[None])
     assert found[0] == pytest.approx(np.degrees(np.arctan(lean)), abs=0.5)
 
 
-def test_a_flat_line_and_nothing_have_no_slant() -> None:
+def test_a_flat_line_and_a_blank_image_have_no_slant() -> None:
     flat = np.zeros((2, 28, 28), np.uint8)
     flat[0, 14, 5:20] = 255
     assert exploration.stroke_slant(flat).tolist() == [0, 0]
 
 
-def test_spread_out_runs_from_the_lowest_to_the_highest() -> None:
+def test_evenly_spaced_examples_go_from_the_lowest_to_the_highest() -> None:
     values = np.array([5.0, np.nan, 1, 3, 9, 2])
     labels = np.array([1, 1, 1, 1, 1, 0], np.uint8)
     rows = exploration.evenly_spaced_examples(values, labels, 3)

@@ -46,9 +46,8 @@ def test_exact_duplicates_are_counted_by_part_and_label() -> None:
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_nearest_is_what_comparing_everything_finds(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbors, "_CHUNK", 100)  # several, and the last one not full
-    queries, references = digits.x_test, digits.x_train
+def test_nearest_agrees_with_comparing_everything(digits: Dataset) -> None:
+    queries, references = digits.x_train, digits.x_test  # more queries than are compared at once
     distance, index = neighbors.nearest_neighbors(queries, references)
     all_of_them = cdist(queries.reshape(-1, 784) / 255, references.reshape(-1, 784) / 255)
     np.testing.assert_allclose(distance, all_of_them.min(axis=1), rtol=1e-12)
@@ -56,7 +55,7 @@ def test_nearest_is_what_comparing_everything_finds(digits: Dataset, monkeypatch
 
 
 def test_nearest_does_not_depend_on_the_projection_being_good() -> None:
-    """In noise, all directions vary alike: a hundred of them say little, and nearly all references must be compared."""
+    """In noise, all directions vary alike: a hundred explain little, and nearly all references must be compared."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (400, 28, 28), dtype=np.uint8)
     distance, index = neighbors.nearest_neighbors(images[:50], images, exclude=np.arange(50))
@@ -77,17 +76,17 @@ def test_an_image_is_not_its_own_neighbour_but_its_copy_is(digits: Dataset) -> N
 # --- odd images, and a map --------------------------------------------------------------------------------
 
 
-def test_an_image_under_a_wrong_label_is_the_most_atypical_of_it(digits: Dataset) -> None:
+def test_an_image_with_an_incorrect_label_is_atypical_of_it(digits: Dataset) -> None:
     labels = digits.y_train.copy()
-    wrong = int(np.flatnonzero(labels == 0)[0])
-    labels[wrong] = 1
+    mislabelled = int(np.flatnonzero(labels == 0)[0])
+    labels[mislabelled] = 1
     found = neighbors.most_atypical(digits.x_train, labels, 3)
-    assert wrong in found[1]
+    assert mislabelled in found[1]
     assert [len(rows) for rows in found] == [3] * 10
     assert all((labels[rows] == digit).all() for digit, rows in enumerate(found))
 
 
-def test_components_hold_the_variance_in_their_order(digits: Dataset) -> None:
+def test_explained_variance_agrees_with_the_singular_values(digits: Dataset) -> None:
     flat = digits.x_train[:400].reshape(400, -1) / 255
     singular = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2
     found = neighbors.explained_variance(digits.x_train[:400])
@@ -121,7 +120,7 @@ def two_clouds() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_similar_images_lie_together_on_the_map(method: str) -> None:
+def test_similar_images_are_together_on_the_map(method: str) -> None:
     images, labels = two_clouds()
     points = neighbors.embed_2d(images, method)  # type: ignore[arg-type]
     centres = np.array([points[labels == digit].mean(axis=0) for digit in (0, 1)])
@@ -129,7 +128,7 @@ def test_similar_images_lie_together_on_the_map(method: str) -> None:
     assert (nearest == labels).all()
 
 
-def test_an_unknown_map_is_refused() -> None:
+def test_an_unknown_method_is_rejected() -> None:
     with pytest.raises(ValueError, match="given 'umap'; allowed: pca, tsne"):
         neighbors.embed_2d(two_clouds()[0], "umap")  # type: ignore[arg-type]
 

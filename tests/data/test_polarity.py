@@ -12,14 +12,14 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-def test_the_reader_turns_inverted_images_back(digits: Dataset) -> None:
+def test_preprocessing_undoes_inversion(digits: Dataset) -> None:
     images = digits.x_test[:20]
     normal, inverted = polarity.preprocess_images(images), polarity.preprocess_images(255 - images)
     np.testing.assert_array_equal(normal.images, inverted.images)
     assert not normal.inverted.any()
     assert inverted.inverted.all()
     assert not (normal.refused | inverted.refused).any()
-    lit = images.max(axis=(1, 2), keepdims=True)  # the reader makes the ink as strong as it can be
+    lit = images.max(axis=(1, 2), keepdims=True)  # preprocessing scales the strongest ink to 255
     np.testing.assert_allclose(normal.images, 255.0 * images / lit, atol=1)
 
 

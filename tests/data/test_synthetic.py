@@ -15,7 +15,7 @@ def opened(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=["PNG"])
 
 
-def test_pixels_come_back_as_they_were() -> None:
+def test_pixels_survive_encoding() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     for given in pixels, pixels[..., 0]:
         np.testing.assert_array_equal(np.asarray(opened(synthetic.encode_png(given))), given)
@@ -31,7 +31,7 @@ def test_ink_is_drawn_on_a_larger_sheet() -> None:
     assert red[:5, :5].mean() > 150 or red[-5:, -5:].mean() > 150  # a corner without ink
 
 
-def test_the_seed_says_where() -> None:
+def test_the_seed_sets_the_position() -> None:
     digit = load_dataset("digits").x_test[0]
     assert (
         synthetic.render_on_paper(digit, seed=1)
@@ -41,7 +41,7 @@ def test_the_seed_says_where() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_reader_finds_the_digit(seed: int) -> None:
+def test_preprocessing_finds_the_digit(seed: int) -> None:
     digit = load_dataset("digits").x_test[seed]
     reading = preprocess(synthetic.render_on_paper(digit, seed=seed))
     assert reading.inverted

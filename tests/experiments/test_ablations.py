@@ -184,7 +184,7 @@ def test_load_few() -> None:
     assert len(ablations.load_subset("digits", 300).x_train) == 300
     assert len(ablations.load_subset("digits", 5000).x_train) == len(whole.x_train) == 1293
     np.testing.assert_array_equal(ablations.load_subset("digits", 300).x_validation, whole.x_validation)
-    assert ablations.load_subset("auto", 300).note.startswith("MNIST could not be had")
+    assert ablations.load_subset("auto", 300).note.startswith("MNIST is not available")
 
 
 def test_array_and_generator_are_timed_on_the_same_batches(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
