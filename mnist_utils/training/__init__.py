@@ -1,3 +1,3 @@
-"""Config and data set -> a trained Keras model."""
+"""Configuration and data set -> a trained Keras model."""
 
-CHECKPOINT = "checkpoint.npz"  # in a run's folder, while its training is not finished
+CHECKPOINT = "checkpoint.npz"  # in a run's folder until its training is complete

@@ -1,7 +1,7 @@
-"""The networks, each a plain function from its two dropout rates to a `keras.Model`.
+"""The architectures: each is a plain function from two dropout rates to a `keras.Model`.
 
-Every network takes (n, 28, 28, 1) values from 0 to 255, white on black, and returns (n, 10) probabilities:
-scaling is its first layer, so that training and serving cannot differ.
+Each model takes (n, 28, 28, 1) values from 0 to 255, white on black, and returns (n, 10) probabilities. Scaling is its
+first layer, so that training and serving cannot differ.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections.abc import Callable
 from mnist_utils import ConfigError
 from mnist_utils.training.backend import keras, layers
 
-# TensorFlow takes a notebook for a dialogue, and there tells of each file that it writes.
+# In a notebook, TensorFlow would report each file that it writes.
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
 
 def build_model(
     name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32"
 ) -> keras.Model:
-    """Build a network with fresh weights.
+    """Build a model with fresh weights.
 
     Parameters
     ----------
     name : {"fast", "accurate", "simple", "branched"}
     conv_dropout, dense_dropout : float
-        Share of the activations dropped in training after convolutions and in the dense layers, 0 to below 1.
+        Share of the activations dropped in training, after convolutions and in the dense layers; 0 to below 1.
     precision : {"float32", "mixed_bfloat16"}
-        Arithmetic inside; weights and probabilities are float32 in either case.
+        Arithmetic inside the model; weights and probabilities are always float32.
 
     Raises
     ------
     ConfigError
-        If there is no network of that name.
+        If there is no architecture of that name.
     """
     if name not in _NETWORKS:
         raise ConfigError(f"model: given {name!r}; allowed: {', '.join(_NETWORKS)}")
@@ -45,12 +45,12 @@ def build_model(
 
 
 def fold_temperature(model: keras.Model, temperature: float) -> None:
-    """Divide a model's logits by a temperature, inside its last layer, whose softmax turns them into probabilities.
+    """Divide a model's logits by a temperature, by scaling the weights of its last layer.
 
     Parameters
     ----------
     model : keras.Model
-        From `build_model`, or one whose last layer is as theirs: dense, with softmax. It is changed.
+        Its last layer must be dense with softmax, as from `build_model`. It is changed in place.
     temperature : float, above 0
         See `evaluation.calibration.fit_temperature`.
     """
@@ -68,23 +68,23 @@ def _classify(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _norm_relu_drop(x: keras.KerasTensor, dropout: float, *, momentum: float = 0.99) -> keras.KerasTensor:
-    # `momentum` is of the mean and variance that are used after training; 0.99 takes some hundred steps to forget the first.
+    # `momentum`: of the running mean and variance used for prediction; with 0.99 they need some hundred steps to settle.
     return layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x)))
 
 
 def fast(conv_dropout: float, dense_dropout: float) -> keras.Model:
-    """Build two strided convolutions and a dense layer, batch-normalised, 154,690 parameters: the shortest way to 99.2 %."""
+    """Build two strided convolutions and a dense layer, batch-normalised, 154,690 parameters: quickest to 99.2 %."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
     for filters in 24, 32:
-        # A stride in place of pooling: a quarter of the positions to compute, and no gradient of a maximum.
+        # A stride instead of pooling: a quarter of the positions to compute, and no gradient of a maximum.
         x = _norm_relu_drop(layers.Conv2D(filters, 5, strides=2, use_bias=False)(x), conv_dropout, momentum=0.9)
     x = _norm_relu_drop(layers.Dense(256, use_bias=False)(layers.Flatten()(x)), dense_dropout, momentum=0.9)
     return keras.Model(inputs, _classify(x), name="fast")
 
 
 def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
-    """Build six batch-normalised convolutions, two of them strided, 312,154 parameters; for use with augmentation."""
+    """Build six batch-normalised convolutions, two of them strided, 312,154 parameters; to be used with augmentation."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
     for filters, strides in (16, 1), (32, 2), (64, 1), (64, 1), (96, 2), (96, 1):
@@ -96,7 +96,7 @@ def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
 
 
 def simple(conv_dropout: float, dense_dropout: float) -> keras.Model:
-    """Build the network of the earlier "dockerised CNN", 1,386,506 parameters (its own had no dropout)."""
+    """Build the network of the earlier "dockerised CNN", 1,386,506 parameters; the original had no dropout."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
     x = layers.Dropout(conv_dropout)(layers.MaxPooling2D()(layers.Conv2D(64, 3, activation="relu")(x)))

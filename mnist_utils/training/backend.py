@@ -1,6 +1,6 @@
-"""Keras, imported quickly, and images on their way to it: whoever needs it takes it from here.
+"""Keras, imported quickly, and batches of arrays for it. Other modules import Keras from here.
 
-Python's garbage collector looks through all that the import makes, again and again, and finds nothing to free: that is a
+During the import, Python's garbage collector repeatedly scans the new objects and finds nothing to free, which takes a
 fifth of the import's time (`benchmarks/RESULTS.md`).
 """
 
@@ -31,21 +31,21 @@ try:
 finally:
     if _was_on:
         gc.enable()
-gc.freeze()  # what is there now stays: no later collection looks at it
+gc.freeze()  # later collections skip the objects made so far, which stay anyway
 
 
 def batches(batch_size: int, *arrays: NDArray[Any]) -> tf.data.Dataset:
-    """Feed arrays to `fit` or `predict`, batch by batch in their order.
+    """Feed arrays to `fit` or `predict` in batches, in order.
 
-    Given the arrays themselves, Keras feeds them in the same way but lets TensorFlow tune the feeding in a thread, which
-    sleeps between its attempts, twice as long each time; and the end of an epoch waits until it wakes, sometimes as long
-    as the epoch took (`benchmarks/RESULTS.md`). There is nothing to tune in arrays that are in memory.
+    Given plain arrays, Keras does the same, but TensorFlow tunes the feeding in a thread that sleeps between attempts, twice
+    as long each time. The end of an epoch waits for that thread, sometimes as long as the epoch took
+    (`benchmarks/RESULTS.md`). For arrays in memory there is nothing to tune.
 
     Parameters
     ----------
     batch_size : int
     *arrays : arrays, each of shape (n, ...)
-        One for `predict`; images and targets for `fit`.
+        Images for `predict`; images and targets for `fit`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def batches(batch_size: int, *arrays: NDArray[Any]) -> tf.data.Dataset:
 
 @contextlib.contextmanager
 def no_retracing_warnings() -> Iterator[None]:
-    """Keep TensorFlow from warning that it compiles often, where every training is another model's, so it must."""
+    """Suppress TensorFlow's warnings of frequent compilation, for blocks that train several models one after the other."""
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(logging.ERROR)

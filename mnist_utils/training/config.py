@@ -1,4 +1,4 @@
-"""Every hyper-parameter once: its type, its range, its meaning and its default."""
+"""The hyper-parameters: the type, range, meaning and default of each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "one_cycle"]
 
 
-# What each network is trained with unless told otherwise. `simple` and `branched` follow the systems they
-# come from (13 epochs; 10 epochs of batch 32 with dropout 0.25 and 0.5).
+# The default recipe of each architecture. `simple` and `branched` follow the systems they come from (13 epochs; 10 epochs
+# of batch 32 with dropout 0.25 and 0.5).
 DEFAULTS_BY_MODEL: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "fast": {
@@ -65,16 +65,16 @@ DEFAULTS_BY_MODEL: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     }
 )
 
-# `digits` has 40 times fewer images than MNIST: a pass over it is so few steps that the recipes for MNIST
-# would hardly move the weights.
+# `digits` has 40 times fewer images than MNIST, so an epoch has so few steps that the recipes for MNIST would hardly change
+# the weights.
 _DIGITS_EPOCHS = 10
 
 
 class TrainConfig(BaseModel):
     """The hyper-parameters of one training run: validated, frozen, complete.
 
-    A field that is not given, or given as None, takes the value of its model's recipe (`DEFAULTS_BY_MODEL`);
-    after construction every field but `train_limit` and `patience` has a value.
+    A field that is missing or None takes the value of its model's recipe (`DEFAULTS_BY_MODEL`). After construction,
+    every field except `train_limit` and `patience` has a value.
 
     Raises
     ------
@@ -84,19 +84,19 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: DatasetName = Field("auto", description="data set to learn; auto takes mnist if it can be had, else digits")
+    dataset: DatasetName = Field("auto", description="data set; auto is mnist if available, otherwise digits")
     train_limit: Annotated[int, Field(ge=100)] | None = Field(
         None, description="use only this many of the training images, stratified"
     )
     validation_fraction: float = Field(
-        0.1, gt=0, le=0.5, description="share of the training images held back to select on, stratified"
+        0.1, gt=0, le=0.5, description="share of the training images held out for validation, stratified"
     )
     augment: Augment = Field(
         "none",
-        description="random changes of each image in each epoch; each kind after shift goes further than the one before",
+        description="random changes of each image in each epoch; each kind after shift changes more than the one before",
     )
 
-    model: ModelName = Field("fast", description="network; it also chooses the defaults of the fields below")
+    model: ModelName = Field("fast", description="architecture; it also sets the defaults of the fields below")
     conv_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped after convolutions")
     dense_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped in the dense layers")
 
@@ -110,9 +110,9 @@ class TrainConfig(BaseModel):
         0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all ten classes"
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="stop after this many epochs without a lower validation loss and keep the best"
+        None, description="stop after this many epochs without a lower validation loss, and keep the best epoch"
     )
-    precision: Precision = Field("auto", description="arithmetic; auto takes mixed_bfloat16 where the CPU gains from it")
+    precision: Precision = Field("auto", description="arithmetic; auto is mixed_bfloat16 if the CPU is faster with it")
     seed: int = Field(0, ge=0, lt=2**31, description="random seed of initialisation, order, dropout and augmentation")
 
     @model_validator(mode="before")
@@ -127,26 +127,26 @@ class TrainConfig(BaseModel):
         return self
 
     def _defaults(self, dataset: str) -> dict[str, Any]:
-        """Return the fields that were not given, as the model and the data set have them."""
+        """Return the fields that were not given, with the defaults of the model and the data set."""
         defaults = DEFAULTS_BY_MODEL[self.model]
         if dataset == "digits":
             defaults = defaults | {"epochs": defaults["epochs"] * _DIGITS_EPOCHS}
         return {name: value for name, value in defaults.items() if name not in self.model_fields_set}
 
     def for_dataset(self, name: str) -> TrainConfig:
-        """Say which data set ``auto`` stands for; a field that was not given takes that data set's default."""
+        """Replace ``auto`` by a data set; fields that were not given take the defaults for it."""
         return self.model_copy(update={"dataset": name} | self._defaults(name))
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_bool(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # pydantic would take True for 1
-            raise ValueError("no field is a yes or no")
+        if isinstance(value, bool):  # pydantic would convert True to 1
+            raise ValueError("no field is a bool")
         return value
 
 
 def allowed_values(field: str) -> str:
-    """Say in words which values a field of `TrainConfig` takes, for error messages and help."""
+    """Describe the allowed values of a field of `TrainConfig`, for error messages and help texts."""
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]
@@ -165,17 +165,17 @@ def allowed_values(field: str) -> str:
 
 
 def make_config(**given: Any) -> TrainConfig:
-    """Make a `TrainConfig`, or say in one line a field what is wrong.
+    """Make a `TrainConfig`; on errors, report each bad field in one line.
 
     Parameters
     ----------
     **given
-        Fields of `TrainConfig`; numbers may be text, as a command line gives them. None means default.
+        Fields of `TrainConfig`; numbers may be text, as from a command line. None means default.
 
     Raises
     ------
     ConfigError
-        Names each bad field, what was given and what is allowed.
+        Lists each bad field, the given value and the allowed ones.
     """
     try:
         return TrainConfig(**given)
@@ -184,27 +184,27 @@ def make_config(**given: Any) -> TrainConfig:
         for problem in error.errors():
             field = str(problem["loc"][0])
             if problem["type"] == "extra_forbidden":
-                lines.append(f"{field}: no such hyper-parameter; there are {', '.join(TrainConfig.model_fields)}")
+                lines.append(f"{field}: no such hyper-parameter; allowed: {', '.join(TrainConfig.model_fields)}")
             else:
                 lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed_values(field)}")
         raise ConfigError("\n".join(lines)) from None
 
 
 def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the fields of `TrainConfig` from a notebook's parameters, in which "" and -1 mean "choose for me".
+    """Take the fields of `TrainConfig` from a notebook's parameters, where "" and -1 mean the default.
 
-    A parameter has one plain type, so that ``papermill -p epochs 3`` can set it; None is not a value of it.
+    A parameter has one plain type, so that ``papermill -p epochs 3`` can set it; it cannot be None.
 
     Raises
     ------
     KeyError
-        If a field is not among `values`.
+        If a field is missing in `values`.
     """
     return {name: None if values[name] in ("", -1) else values[name] for name in TrainConfig.model_fields}
 
 
 def default_text(field: str) -> str:
-    """Say the default of a field, model by model where the models differ (for help texts)."""
+    """Describe the default of a field, for each model if they differ (for help texts)."""
     values = {model: getattr(TrainConfig(model=model), field) for model in get_args(ModelName)}
     if values["fast"] is None:
         return "off" if field == "patience" else "all"
@@ -218,8 +218,8 @@ def default_text(field: str) -> str:
 def choose_precision(precision: str) -> str:
     """Turn ``auto`` into the arithmetic that is fastest on this machine's CPU.
 
-    bfloat16 gains where the CPU multiplies matrices of it in hardware (AMX); elsewhere it is emulated, and
-    these networks take three times as long as in float32.
+    bfloat16 is faster if the CPU multiplies its matrices in hardware (AMX). Otherwise it is emulated, and these networks
+    take three times as long as in float32.
     """
     if precision != "auto":
         return precision

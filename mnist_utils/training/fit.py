@@ -1,4 +1,4 @@
-"""From a `TrainConfig` and a `Dataset` to a trained network and its history; a killed training goes on."""
+"""From a `TrainConfig` and a `Dataset` to a trained model and its history; an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from mnist_utils.training.config import TrainConfig, choose_precision
 Targets = NDArray[np.float32]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 
-# Steps that Keras runs in one go. A step of the small networks takes few milliseconds, of which Python's
-# share would be visible; ten together still let the progress bar move and Ctrl-C act at once.
+# Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
+# count; with ten, the progress bar still moves smoothly and Ctrl-C acts at once.
 _STEPS_PER_EXECUTION = 10
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training ends with.
+    """The result of a training.
 
     Attributes
     ----------
     model : keras.Model
-        In float32, whatever it was trained in.
+        In float32, whatever precision it was trained in.
     history : list of dict
-        One for each epoch: epoch (from 1), accuracy, loss, val_accuracy, val_loss, seconds.
+        One per epoch: epoch (from 1), accuracy, loss, val_accuracy, val_loss, seconds.
     """
 
     model: keras.Model
@@ -55,7 +55,7 @@ class Trained:
 
 
 def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = None) -> tuple[TrainConfig, Dataset]:
-    """Load a configuration's data set; return it beside the configuration, which then names it.
+    """Load a configuration's data set; return both, with ``auto`` replaced by the data set's name.
 
     Parameters
     ----------
@@ -78,20 +78,20 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
-    """Train a network; keep a checkpoint in `run` after each epoch, and begin from the one that is there.
+    """Train a model; save a checkpoint in `run` after each epoch, and resume from an existing one.
 
-    The same configuration ends in the same weights on the same machine, killed and resumed or not: the order
-    of the images and their augmentation follow from seed and epoch, and the checkpoint holds the rest.
+    On the same machine, the same configuration gives the same weights, interrupted or not: seed and epoch determine the
+    order of the images and their augmentation, and the checkpoint holds everything else.
 
     Parameters
     ----------
     config : TrainConfig
     dataset : Dataset
-        Only its training and validation parts are touched.
+        Only its training and validation parts are used.
     run : Path
         An existing folder.
     progress : bool
-        Show how far it is, see `_support.progress.progress_display`.
+        Show progress, see `_support.progress.progress_display`.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
     model = compile_model(config, len(dataset.x_train))
-    # The same weights without the optimiser: to be asked after each epoch, and kept in the end.
-    network = keras.Model(model.input, model.output, name=model.name)
+    # The same weights without the optimiser: for validation after each epoch, and returned at the end.
+    inference = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
     done = len(state.history)
     with (
         progress_display(config.epochs, done, enabled=progress) as show,
-        ThreadPoolExecutor(1) as pool,  # makes the next epoch's images meanwhile
+        ThreadPoolExecutor(1) as pool,  # prepares the next epoch's images during training
     ):
         upcoming = pool.submit(prepare_epoch, done)
         for epoch in range(done, config.epochs):
@@ -119,18 +119,18 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             with interrupts.defer_interrupt() as check_interrupt:
                 fitted = model.fit(
                     batches(config.batch_size, x[..., None], y),
-                    shuffle=False,  # epoch_images did
+                    shuffle=False,  # epoch_images has shuffled
                     epochs=epoch + 1,
                     initial_epoch=epoch,
                     callbacks=[_show_steps(show, epoch, config.epochs, check_interrupt)],
                     verbose=0,
                 )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
-            row |= _validation(network, dataset)
+            row |= _validation(inference, dataset)
             if not math.isfinite(row["loss"] + row["val_loss"]):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
-                    f"Give a learning_rate below {config.learning_rate:g}."
+                    f"Use a learning_rate below {config.learning_rate:g}."
                 )
             state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
             if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
@@ -140,22 +140,22 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     if state.best_weights:
         model.set_weights(state.best_weights)
     if choose_precision(config.precision) != "float32":
-        network = architectures.build_model(
+        inference = architectures.build_model(
             config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout
         )
-        network.set_weights(model.get_weights())
-    return Trained(network, state.history)
+        inference.set_weights(model.get_weights())
+    return Trained(inference, state.history)
 
 
 def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
-    """Ask a network about images: uint8, shape (n, 28, 28), give float32 probabilities of shape (n, 10)."""
+    """Return a model's probabilities, float32, shape (n, 10), for images, uint8, shape (n, 28, 28)."""
     with interrupts.defer_interrupt() as check_interrupt:
         between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: check_interrupt())
         return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
-    # By way of `predict`, which is asked again when all is over: `evaluate` would make TensorFlow compile one graph more.
+    # With `predict`, whose graph is needed at the end anyway: `evaluate` would make TensorFlow compile another one.
     found = predict_probabilities(model, dataset.x_validation).astype(np.float64)
     of_label = found[np.arange(len(found)), dataset.y_validation]
     return {
@@ -165,13 +165,13 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
 
 
 def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Targets]:
-    """Shuffle and augment the training images for one epoch (from 0), as seed and epoch say.
+    """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
 
     Returns
     -------
     images : uint8 array, shape (n, 28, 28)
     targets : float32 array, shape (n, 10)
-        What the network shall answer: 1 for the label, less what `label_smoothing` spreads over all classes.
+        The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes.
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
@@ -179,12 +179,12 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
 
 
 def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:
-    """Return for each label what the network shall answer, float32, shape (n, 10); see `epoch_images`."""
+    """Return each label's target probabilities, float32, shape (n, 10); see `epoch_images`."""
     return np.eye(10, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / 10)
 
 
 def compile_model(config: TrainConfig, n: int) -> keras.Model:
-    """Build a network, with its optimiser, that is ready to be trained on `n` images an epoch."""
+    """Build a model with its optimiser, ready to train on `n` images per epoch."""
     with seeded(config.seed):
         model = architectures.build_model(
             config.model,
@@ -200,7 +200,7 @@ def compile_model(config: TrainConfig, n: int) -> keras.Model:
         rate = keras.optimizers.schedules.CosineDecay(
             config.learning_rate / 25, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
         )
-        # A run of a few hundred steps is over before Adam's usual memory (10 and 1,000 steps) has filled.
+        # Adam's usual averages (over 10 and 1,000 steps) are too long for a run of a few hundred steps.
         betas = {"beta_1": 0.7, "beta_2": 0.9}
     model.compile(
         keras.optimizers.Adam(rate, **betas),

@@ -18,7 +18,7 @@ def test_parameters(name: str, parameters: int) -> None:
     assert architectures.build_model(name).count_params() == parameters
 
 
-def test_branched_is_the_network_described() -> None:
+def test_branched_has_the_described_layers() -> None:
     def norm(channels: int) -> int:
         return 4 * channels
 
@@ -50,7 +50,7 @@ def test_takes_0_to_255_and_returns_float32_probabilities(name: str, precision: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scales_inside(name: str) -> None:
+def test_scaling_is_a_layer(name: str) -> None:
     rescaling = [layer for layer in architectures.build_model(name).layers if isinstance(layer, keras.layers.Rescaling)]
     assert [layer.scale for layer in rescaling] == [1 / 255]
     assert [layer.offset for layer in rescaling] == [-0.5 if name == "branched" else 0]
@@ -71,7 +71,7 @@ def test_both_dropouts_apply(name: str) -> None:
 def test_each_dropout_drops_in_training_and_only_there(name: str, kind: str) -> None:
     keras.utils.set_random_seed(0)
     model = architectures.build_model(name, **{kind: 0.5})  # type: ignore[arg-type]
-    for layer in model.layers:  # it too differs in training
+    for layer in model.layers:  # it also behaves differently in training
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
@@ -85,7 +85,7 @@ def test_has_no_layer_that_runs_code_on_load(name: str) -> None:
     assert not [layer for layer in architectures.build_model(name).layers if isinstance(layer, keras.layers.Lambda)]
 
 
-def test_tensorflow_does_not_tell_a_notebook_of_each_file() -> None:
+def test_tensorflow_does_not_report_each_file_in_a_notebook() -> None:
     assert logging.getLogger("tensorflow").level == logging.WARNING
 
 

@@ -29,7 +29,7 @@ def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
 
 
 @pytest.mark.parametrize("model", DEFAULTS_BY_MODEL)
-def test_a_model_brings_its_recipe(model: str) -> None:
+def test_a_model_has_its_recipe(model: str) -> None:
     config = make_config(model=model).model_dump()
     assert {name: config[name] for name in DEFAULTS_BY_MODEL[model]} == DEFAULTS_BY_MODEL[model]
 
@@ -40,12 +40,12 @@ def test_the_earlier_systems_recipes() -> None:
     assert (b.epochs, b.conv_dropout, b.dense_dropout) == (13, 0, 0)
 
 
-def test_what_is_given_beats_the_recipe_and_none_means_default() -> None:
+def test_given_values_override_the_recipe_and_none_means_default() -> None:
     config = make_config(model="branched", epochs="3", batch_size=None, conv_dropout=0)
     assert (config.epochs, config.batch_size, config.conv_dropout) == (3, 32, 0)
 
 
-def test_digits_needs_more_passes() -> None:
+def test_digits_gets_more_epochs() -> None:
     assert make_config(dataset="digits").epochs == 10 * make_config(dataset="mnist").epochs
     assert make_config(dataset="digits", epochs=2).epochs == 2
 
@@ -84,18 +84,18 @@ def test_an_error_names_the_field_the_value_and_what_is_allowed(given: dict[str,
     assert str(error.value) == message
 
 
-def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^epocs: no such hyper-parameter; there are dataset, .*epochs"):
+def test_unknown_fields_are_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"^epocs: no such hyper-parameter; .*dataset, .*epochs"):
         make_config(epocs=3)
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         make_config(epochs=0, seed=-1)
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_words_for_help() -> None:
+def test_help_texts() -> None:
     assert allowed_values("epochs") == "a whole number from 1 to 10000"
     assert default_text("epochs") == "fast 1, accurate 20, simple 13, branched 10"
     assert default_text("model") == "fast"
@@ -103,7 +103,7 @@ def test_words_for_help() -> None:
     assert default_text("train_limit") == "all"
 
 
-def test_parameters_of_a_notebook_that_leave_the_choice_open() -> None:
+def test_notebook_parameters_may_ask_for_the_default() -> None:
     given = TrainConfig(model="branched").model_dump() | {"epochs": -1, "conv_dropout": -1.0, "schedule": "", "other": 3}
     found = given_fields(given)
     assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}

@@ -86,7 +86,7 @@ def test_the_data_hyper_parameters_reach_training() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "batch_size", "steps"), [(2, 50, 8), (1, 64, 4), (3, 200, 3)])
-def test_the_optimiser_takes_the_steps_that_epochs_and_batch_size_say(
+def test_epochs_and_batch_size_set_the_number_of_steps(
     epochs: int, batch_size: int, steps: int, digits: Dataset, tmp_path: Path
 ) -> None:
     config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
@@ -116,26 +116,26 @@ class Killed(BaseException):
         {"epochs": 2, "model": "accurate"},
     ],
 )
-def test_a_killed_training_ends_as_it_would_have(
+def test_an_interrupted_training_ends_with_the_same_weights(
     given: dict[str, Any], digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    folders = [tmp_path / "uninterrupted", tmp_path / "interrupted"]
     for folder in folders:
         folder.mkdir()
-    undisturbed = quick(digits, folders[0], **given)
-    keep = checkpoint.save_checkpoint
+    uninterrupted = quick(digits, folders[0], **given)
+    save = checkpoint.save_checkpoint
 
-    def keep_then_die(*args: Any) -> None:
-        keep(*args)
+    def save_then_die(*args: Any) -> None:
+        save(*args)
         raise Killed
 
-    monkeypatch.setattr(fit, "save_checkpoint", keep_then_die)
+    monkeypatch.setattr(fit, "save_checkpoint", save_then_die)
     with pytest.raises(Killed):
         quick(digits, folders[1], **given)
     monkeypatch.undo()
     resumed = quick(digits, folders[1], **given)
-    assert numbers(resumed) == numbers(undisturbed)
-    assert weights(resumed) == weights(undisturbed)
+    assert numbers(resumed) == numbers(uninterrupted)
+    assert weights(resumed) == weights(uninterrupted)
 
 
 def test_patience_stops_and_keeps_the_best(digits: Dataset, tmp_path: Path) -> None:
@@ -157,39 +157,37 @@ def test_patience_beyond_the_end_still_keeps_the_best(digits: Dataset, tmp_path:
     )
 
 
-def test_a_loss_that_is_no_number_stops_with_advice(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_of_nan_is_an_error_with_advice(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = {"accuracy": [0.1], "loss": [float("nan")]}
     monkeypatch.setattr("keras.Model.fit", lambda *_, **__: SimpleNamespace(history=history))
-    with pytest.raises(TrainingError, match=r"no longer a number in epoch 1.*learning_rate below 0.03"):
+    with pytest.raises(TrainingError, match=r"epoch 1.*learning_rate below 0.03"):
         quick(digits, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "flipped"])
-def test_a_damaged_checkpoint_is_named(damage: str, digits: Dataset, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error_that_names_it(damage: str, digits: Dataset, tmp_path: Path) -> None:
     quick(digits, tmp_path)
     content = bytearray((tmp_path / CHECKPOINT).read_bytes())
     content[len(content) // 2] ^= 255
     broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
     (tmp_path / CHECKPOINT).write_bytes(broken)
-    with pytest.raises(TrainingError, match=r"checkpoint.npz cannot be read .*Delete it"):
+    with pytest.raises(TrainingError, match=r"checkpoint.npz .*Delete it"):
         quick(digits, tmp_path)
 
 
-def test_bad_hyper_parameters_are_refused_before_data_are_looked_for() -> None:
+def test_bad_hyper_parameters_are_an_error_before_data_are_loaded() -> None:
     with pytest.raises(ConfigError, match="epochs"):
         load_training_data(make_config(dataset="mnist", epochs=0))
 
 
-def test_auto_becomes_the_data_set_that_was_found_with_its_defaults() -> None:
+def test_auto_becomes_the_available_data_set_with_its_defaults() -> None:
     config, dataset = load_training_data(make_config(dataset="auto"))
     assert (config.dataset, dataset.name) == ("digits", "digits")
     assert config.epochs == TrainConfig(dataset="digits").epochs
 
 
-def test_epoch_images_are_a_new_order_each_epoch(digits: Dataset) -> None:
+def test_epoch_images_are_reshuffled_each_epoch(digits: Dataset) -> None:
     config = make_config(**BASE | {"augment": "none"})
     first, targets = epoch_images(digits.x_train, digits.y_train, config, 0)
     again, _ = epoch_images(digits.x_train, digits.y_train, config, 0)
@@ -200,7 +198,7 @@ def test_epoch_images_are_a_new_order_each_epoch(digits: Dataset) -> None:
     assert {(image.tobytes(), label) for image, label in zip(first, targets.argmax(axis=1), strict=True)} == pairs
 
 
-def test_targets_are_what_keras_smooths_labels_to(digits: Dataset) -> None:
+def test_label_smoothing_agrees_with_keras(digits: Dataset) -> None:
     labels = np.arange(10, dtype=np.uint8)
     np.testing.assert_array_equal(fit.one_hot_targets(labels), np.eye(10))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 10).astype(np.float32)
@@ -211,22 +209,22 @@ def test_targets_are_what_keras_smooths_labels_to(digits: Dataset) -> None:
     assert set(np.unique(targets)) == {np.float32(0.02), np.float32(1 - np.float32(0.2)) + np.float32(0.02)}
 
 
-def test_the_validation_loss_is_of_labels_that_are_not_smoothed(digits: Dataset, tmp_path: Path) -> None:
+def test_the_validation_loss_is_without_label_smoothing(digits: Dataset, tmp_path: Path) -> None:
     trained = quick(digits, tmp_path, label_smoothing=0.3)
     probabilities = trained.model.predict(digits.x_validation[..., None], verbose=0)
     expected = -np.log(probabilities[np.arange(len(probabilities)), digits.y_validation]).mean()
     assert trained.history[-1]["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_batches_are_in_order_and_the_last_is_what_is_left() -> None:
+def test_batches_are_in_order_and_the_last_may_be_smaller() -> None:
     x, y = np.arange(10, dtype=np.uint8), np.arange(10, dtype=np.float32) * 2
     fed = list(batches(4, x, y).as_numpy_iterator())
     assert [images.tolist() for images, _ in fed] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     np.testing.assert_array_equal(np.concatenate([doubled for _, doubled in fed]), y)
 
 
-def test_nothing_tunes_the_feeding(digits: Dataset) -> None:
-    # With it the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
+def test_feeding_is_not_tuned(digits: Dataset) -> None:
+    # With tuning, the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
     assert batches(4, digits.x_train).options().autotune.enabled is False
 
 
