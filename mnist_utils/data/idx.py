@@ -70,7 +70,7 @@ def read_idx(part: Part, path: Path) -> NDArray[np.uint8]:
             f"{path} is not an IDX file of {'images' if images else 'labels'}: magic {fields[0]:#x}, not {magic:#x}."
         )
     if images and tuple(fields[2:]) != (28, 28):
-        raise DataError(f"{path} holds images of {fields[2]}x{fields[3]}, not 28x28.")
+        raise DataError(f"{path} contains images of {fields[2]}x{fields[3]}, not 28x28.")
     size = int(fields[1]) * (784 if images else 1)
     if len(content) - header != size:
         word = "truncated" if len(content) - header < size else "too long"

@@ -1,4 +1,4 @@
-"""A picture's file -> upright pixels over white, with limits on what is accepted."""
+"""A picture's file -> upright pixels on white, with limits on its size."""
 
 from __future__ import annotations
 
