@@ -1,4 +1,4 @@
-"""Why did it answer that? The pixels that decided, the training images it resembles, the least change that flips it."""
+"""Explain predictions: the pixels that decided, similar training images, the smallest change that flips a prediction."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-_TINY = 1e-30  # a probability whose logarithm float32 still holds
+_TINY = 1e-30  # a probability whose logarithm is finite in float32
 
 
 def integrated_gradients(
-    model: keras.Model, images: Images, answers: ArrayLike, others: ArrayLike, steps: int = 32
+    model: keras.Model, images: Images, predicted: ArrayLike, others: ArrayLike, steps: int = 32
 ) -> Floats:
-    """Say how much each pixel spoke for one digit and against another.
+    """Compute each pixel's evidence for one digit and against another.
 
-    What is explained is the difference of the two digits' logits, against that of a black image; all pixels together
-    make up this difference, up to the error of the integral.
+    It explains the difference of the two digits' logits, relative to a black image. The evidence of all pixels sums to this
+    difference, up to the error of the integral.
 
     Parameters
     ----------
     model : keras.Model
         Takes (n, 28, 28, 1) values from 0 to 255 and returns probabilities.
     images : uint8 array, shape (n, 28, 28)
-    answers, others : integer array, shape (n,)
-        The digit that was answered, and the one that it is compared with.
+    predicted, others : integer array, shape (n,)
+        The predicted digit, and the digit to compare it with.
     steps : int
-        Points of the integral (Gauss and Legendre's).
+        Nodes of the Gauss-Legendre quadrature.
 
     Returns
     -------
     float32 array, shape (n, 28, 28)
-        Above 0 where a pixel speaks for `answers`, in nat.
+        Above 0 if a pixel is evidence for `predicted`, in nat.
 
     References
     ----------
@@ -50,7 +50,7 @@ def integrated_gradients(
     import tensorflow as tf
 
     x = tf.constant(images[..., None], tf.float32)
-    pairs = np.stack([np.asarray(answers), np.asarray(others)], axis=1)
+    pairs = np.stack([np.asarray(predicted), np.asarray(others)], axis=1)
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     total = np.zeros(x.shape, np.float32)
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
@@ -63,7 +63,7 @@ def integrated_gradients(
 
 
 def _margins(model: keras.Model, x: tf.Tensor, pairs: NDArray[Any]) -> tf.Tensor:
-    """Return for each image the logit of its first digit minus that of its second, shape (n,)."""
+    """Return for each image the logit of the first digit of its pair minus that of the second, shape (n,)."""
     import tensorflow as tf
 
     logs = tf.math.log(tf.maximum(model(x, training=False), _TINY))
@@ -73,32 +73,32 @@ def _margins(model: keras.Model, x: tf.Tensor, pairs: NDArray[Any]) -> tf.Tensor
 
 @dataclass(frozen=True)
 class Perturbations:
-    """The least changes found that flip answers.
+    """The smallest changes found that flip predictions.
 
     Attributes
     ----------
     images : float32 array, shape (n, 28, 28)
-        Changed, 0 to 255.
-    answers : integer array, shape (n,)
-        To the changed images.
+        The changed images, 0 to 255.
+    predicted : integer array, shape (n,)
+        The digits predicted for the changed images.
     flipped : bool array, shape (n,)
-        Whether the answer is another one now; False where none was found.
+        Whether the prediction changed.
     sizes : float array, shape (n,)
-        Root of the summed squares of the change, in units of a pixel from black to white.
+        Euclidean norm of the change, where 1 is one pixel from black to white.
     """
 
     images: Floats
-    answers: NDArray[np.intp]
+    predicted: NDArray[np.intp]
     flipped: NDArray[np.bool_]
     sizes: NDArray[np.float64]
 
 
 def deepfool(model: keras.Model, images: Images, *, most_steps: int = 30) -> Perturbations:
-    """Find small changes of images that change their answers.
+    """Find small changes of images that change their predictions.
 
-    Step by step towards the nearest border between the answer and another digit, as it would be if the network were
-    linear there. An upper bound: a smaller change may exist. The changed images are not of whole greys: rounded, many of
-    them would not be flipped any more.
+    Each step goes to the nearest decision boundary between the prediction and another digit, as if the model were linear
+    there. The size is an upper bound: a smaller change may exist. The changed images are not rounded to whole grey
+    levels; after rounding, many would not be flipped any more.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def deepfool(model: keras.Model, images: Images, *, most_steps: int = 30) -> Per
         Takes (n, 28, 28, 1) values from 0 to 255 and returns probabilities.
     images : uint8 array, shape (n, 28, 28)
     most_steps : int
-        After which an image is given up.
+        Steps after which the search stops.
 
     References
     ----------
@@ -145,7 +145,7 @@ def _predicted_labels(model: keras.Model, x: Floats) -> NDArray[np.intp]:
 
 
 def penultimate_features(model: keras.Model, images: Images) -> Floats:
-    """Return what the network's last layer decides on: float32, shape (n, units), each of length 1.
+    """Return the input of the model's last layer, normalised to length 1; float32, shape (n, units).
 
     Parameters
     ----------
@@ -154,18 +154,18 @@ def penultimate_features(model: keras.Model, images: Images) -> Floats:
     """
     before = keras.Model(model.input, model.layers[-1].input)
     parts = (images[start : start + 1000, ..., None] for start in range(0, len(images), 1000))
-    # Not by `predict`, which would compile a graph for each call.
+    # Not with `predict`, which would compile a graph in each call.
     found = np.concatenate([np.asarray(before(part, training=False), np.float32) for part in parts])
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
 
-def nearest_by_features(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArray[np.intp], Floats]:
-    """Find for each row of `asked` the `k` nearest of `known`: their indices and distances, the nearest first.
+def nearest_by_features(known: Floats, queries: Floats, k: int = 5) -> tuple[NDArray[np.intp], Floats]:
+    """Find for each row of `queries` the `k` nearest of `known`: their indices and distances, the nearest first.
 
     Parameters
     ----------
     known : float array, shape (n, units), n >= k
-    asked : float array, shape (m, units)
+    queries : float array, shape (m, units)
         See `penultimate_features`.
 
     Returns
@@ -175,73 +175,73 @@ def nearest_by_features(known: Floats, asked: Floats, k: int = 5) -> tuple[NDArr
     """
     from sklearn.neighbors import NearestNeighbors
 
-    distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(known).kneighbors(asked)
+    distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(known).kneighbors(queries)
     return indices, distances.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Why a network answered as it did to one image.
+    """The explanation of one prediction.
 
     Attributes
     ----------
     image : uint8 array, shape (28, 28)
-    answer, other : int
-        The digit that was answered, and the one that it is compared with.
+    predicted, other : int
+        The predicted digit, and the digit it is compared with.
     evidence : float32 array, shape (28, 28)
         See `integrated_gradients`.
     neighbours, neighbour_labels : uint8 array, shape (k, 28, 28), and integer array, shape (k,)
-        The training images that are most like it to the network, the nearest first.
-    changed, changed_answer, change : float32 array, shape (28, 28); int; float
-        See `Perturbations`; `change` is infinite where no flip was found.
+        The training images most similar to it for the model, the nearest first.
+    changed, changed_prediction, change : float32 array, shape (28, 28); int; float
+        See `Perturbations`; `change` is infinite if no flip was found.
     """
 
     image: Images
-    answer: int
+    predicted: int
     other: int
     evidence: Floats
     neighbours: Images
     neighbour_labels: NDArray[Any]
     changed: Floats
-    changed_answer: int
+    changed_prediction: int
     change: float
 
 
 def explain_predictions(
     model: keras.Model,
     images: Images,
-    answers: ArrayLike,
+    predicted: ArrayLike,
     others: ArrayLike,
     known: tuple[Images, NDArray[Any], Floats],
     k: int = 3,
 ) -> list[Attribution]:
-    """Explain answers, one by one.
+    """Explain predictions, one by one.
 
     Parameters
     ----------
     model : keras.Model
     images : uint8 array, shape (n, 28, 28)
-    answers, others : integer array, shape (n,)
+    predicted, others : integer array, shape (n,)
         See `integrated_gradients`.
     known : (uint8 array of shape (m, 28, 28), integer array of shape (m,), float32 array of shape (m, units))
         Training images, their labels, and their `penultimate_features`.
     k : int
-        Neighbours to find for each.
+        Neighbours of each image.
     """
-    x_known, y_known, seen = known
-    indices, _ = nearest_by_features(seen, penultimate_features(model, images), k)
-    evidence, flips = integrated_gradients(model, images, answers, others), deepfool(model, images)
+    x_known, y_known, features = known
+    indices, _ = nearest_by_features(features, penultimate_features(model, images), k)
+    evidence, flips = integrated_gradients(model, images, predicted, others), deepfool(model, images)
     return [
         Attribution(
             image=images[i],
-            answer=int(answer),
+            predicted=int(digit),
             other=int(other),
             evidence=evidence[i],
             neighbours=x_known[indices[i]],
             neighbour_labels=y_known[indices[i]],
             changed=flips.images[i],
-            changed_answer=int(flips.answers[i]),
+            changed_prediction=int(flips.predicted[i]),
             change=float(flips.sizes[i]) if flips.flipped[i] else np.inf,
         )
-        for i, (answer, other) in enumerate(zip(np.asarray(answers), np.asarray(others), strict=True))
+        for i, (digit, other) in enumerate(zip(np.asarray(predicted), np.asarray(others), strict=True))
     ]

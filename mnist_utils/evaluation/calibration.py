@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """How often answers of equal confidence are right, in bins of equal width from 0 to 1.
+    """Accuracy of predictions of similar confidence, in bins of equal width from 0 to 1.
 
     Attributes
     ----------
     n : integer array, shape (bins,)
-        Images in each bin; a bin holds its upper edge.
+        Images in each bin; a bin includes its upper edge.
     confidence, accuracy : float array, shape (bins,)
-        Mean confidence and share of right answers in each bin; NaN where it is empty.
+        Mean confidence and share of correct predictions in each bin; NaN for an empty bin.
     """
 
     n: NDArray[np.intp]
@@ -27,7 +27,7 @@ class ReliabilityBins:
 
 
 def reliability_bins(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> ReliabilityBins:
-    """Compute what a reliability diagram shows.
+    """Compute the bins of a reliability diagram.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ def reliability_bins(probabilities: NDArray[Any], labels: ArrayLike, bins: int =
     ----------
     Niculescu-Mizil and Caruana (2005), Predicting good probabilities with supervised learning. ICML.
     """
-    index, confidence, right = _binned(probabilities, labels, bins)
+    index, confidence, correct = _binned(probabilities, labels, bins)
     n = np.bincount(index, minlength=bins)
     means = [
         np.divide(np.bincount(index, values, bins), n, out=np.full(bins, np.nan), where=n > 0)
-        for values in (confidence, right)
+        for values in (confidence, correct)
     ]
     return ReliabilityBins(n, means[0], means[1])
 
@@ -52,10 +52,10 @@ def reliability_bins(probabilities: NDArray[Any], labels: ArrayLike, bins: int =
 def _binned(
     probabilities: NDArray[Any], labels: ArrayLike, bins: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return each image's bin, confidence, and whether it was answered right."""
+    """Return each image's bin, its confidence, and whether its prediction is correct."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == np.asarray(labels)
-    return np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1), confidence, right
+    correct = probabilities.argmax(axis=1) == np.asarray(labels)
+    return np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1), confidence, correct
 
 
 def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
@@ -66,11 +66,11 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     probabilities : float array, shape (n, 10)
     labels : integer array, shape (n,)
     bins : int
-        Number of bins between 0 and 1; a bin holds its upper edge.
+        Number of bins between 0 and 1; a bin includes its upper edge.
 
     Returns
     -------
-    float, 0 (a confidence of 0.9 is right nine times in ten) to 1
+    float, 0 (nine in ten predictions of confidence 0.9 are correct) to 1
 
     References
     ----------
@@ -85,10 +85,10 @@ def calibration_error_interval(
 ) -> tuple[float, float]:
     """Return a 95 % interval for `expected_calibration_error`, over test images.
 
-    The basic bootstrap: drawing images again adds noise to every bin, and so error, by about as much as is in the
-    estimate already; it is taken off twice. Near 0, which the error cannot fall below, that fails: where a perfectly
-    calibrated network with the same confidences would show as much in more than one case of twenty, the interval
-    begins at 0.
+    It uses the basic bootstrap. Resampling adds sampling error to every bin, about as much as the estimate already contains,
+    and so increases the calibration error; the basic interval subtracts it twice. This fails near 0, the lower bound of the
+    error: if a perfectly calibrated model with the same confidences would have at least this error in more than one case in
+    twenty, the interval begins at 0.
 
     Parameters
     ----------
@@ -97,40 +97,39 @@ def calibration_error_interval(
     bins : int
         Number of bins between 0 and 1.
     seed : int
-        Of the thousand draws.
+        Of the thousand resamples.
 
     References
     ----------
     Davison and Hinkley (1997), Bootstrap methods and their application. Section 5.2.
-    Vaicenavicius et al. (2019), Evaluating model calibration in classification. AISTATS: the perfectly calibrated network.
+    Vaicenavicius et al. (2019), Evaluating model calibration in classification. AISTATS: the perfectly calibrated model.
     """
     from scipy.stats import bootstrap
 
-    index, confidence, right = _binned(probabilities, labels, bins)
-    random, gap = np.random.default_rng(seed), right - confidence
+    index, confidence, correct = _binned(probabilities, labels, bins)
+    random, gap = np.random.default_rng(seed), correct - confidence
 
-    def of(
-        gaps: NDArray[np.float64], at: NDArray[np.intp]
-    ) -> float:  # `expected_calibration_error`; the bins are found once
+    def error(gaps: NDArray[np.float64], at: NDArray[np.intp]) -> float:
+        # `expected_calibration_error`, with the bins computed once
         return float(np.abs(np.bincount(at, gaps, bins)).sum() / len(at))
 
     found = bootstrap(
         (np.arange(len(index)),),
-        lambda drawn: of(gap[drawn], index[drawn]),
+        lambda sample: error(gap[sample], index[sample]),
         n_resamples=999,
         method="basic",
         vectorized=False,
         rng=random,
     )
     low, high = found.confidence_interval
-    estimate = of(gap, index)
-    perfect = [of((random.random(len(index)) < confidence) - confidence, index) for _ in range(999)]
-    within_noise = estimate <= np.quantile(perfect, 0.95)
-    return 0.0 if within_noise else max(0.0, float(low)), min(1.0, max(estimate, float(high)))
+    estimate = error(gap, index)
+    perfect = [error((random.random(len(index)) < confidence) - confidence, index) for _ in range(999)]
+    not_significant = estimate <= np.quantile(perfect, 0.95)
+    return 0.0 if not_significant else max(0.0, float(low)), min(1.0, max(estimate, float(high)))
 
 
 def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Find the temperature that makes probabilities mean what they say, on images that were not trained on.
+    """Find the temperature that calibrates probabilities, on images that the model was not trained on.
 
     Parameters
     ----------
@@ -140,7 +139,7 @@ def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
     Returns
     -------
     float, 0.05 to 20
-        Above 1 where the network is too sure of itself; see `apply_temperature`.
+        Above 1 if the model is overconfident; see `apply_temperature`.
 
     References
     ----------
@@ -156,7 +155,7 @@ def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
-    """Divide the logits, which are the logarithms of the probabilities, by a temperature; the order stays.
+    """Divide the logits, the logarithms of the probabilities, by a temperature; their order is unchanged.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a network errs, and how far its confidence can be trusted: from recorded answers to tables."""
+"""Tables of a model's errors, and selective prediction from its confidence."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from mnist_utils.evaluation.statistics import wilson_interval
 def per_class_table(matrix: ArrayLike) -> pd.DataFrame:
     """Compute precision, recall and F1 of each digit, with 95 % intervals.
 
-    Precision and recall are shares of images, so Wilson's interval fits them. F1 is none, but F* = TP / (TP + FP + FN), the
-    share of right ones among the images that show the digit or are taken for it, is; and F1 = 2 F* / (1 + F*) grows with it.
+    Precision and recall are shares of images, so they have Wilson's interval. F1 is not, but F* = TP / (TP + FP + FN) is:
+    the share of correct ones among the images that show the digit or are predicted as it. F1 = 2 F* / (1 + F*) is a
+    monotonic function of F*.
 
     Parameters
     ----------
     matrix : integer array, shape (10, 10)
-        Row: true label, column: answer.
+        Row: true label, column: prediction.
 
     Returns
     -------
     DataFrame
-        A row a digit; columns n, and precision, recall, f1, each with _low and _high; 0 to 1, NaN where nothing can be said.
+        A row per digit; columns n, and precision, recall, f1, each with _low and _high; 0 to 1, NaN if undefined.
 
     References
     ----------
     Hand, Christen, Kirielle (2021), F*: an interpretable transformation of the F-measure. Machine Learning 110.
     """
     counts = np.asarray(matrix)
-    hits, shown, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    correct, shown, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     columns: dict[str, Any] = {"n": shown}
-    for name, total in ("precision", answered), ("recall", shown), ("f1", shown + answered - hits):
+    for name, total in ("precision", predicted), ("recall", shown), ("f1", shown + predicted - correct):
         rows = [
-            (right / n, *wilson_interval(int(right), int(n))) if n else (np.nan,) * 3
-            for right, n in zip(hits, total, strict=True)
+            (hits / n, *wilson_interval(int(hits), int(n))) if n else (np.nan,) * 3
+            for hits, n in zip(correct, total, strict=True)
         ]
         shares = np.array(rows, np.float64).T
         if name == "f1":
@@ -55,37 +56,39 @@ def confused_pairs(matrix: ArrayLike, top: int = 10) -> pd.DataFrame:
     Parameters
     ----------
     matrix : integer array, shape (10, 10)
-        Row: true label, column: answer.
+        Row: true label, column: prediction.
     top : int
         Rows at most.
 
     Returns
     -------
     DataFrame
-        Columns digit, answer, images, share (of all errors, 0 to 1); the most frequent first.
+        Columns digit, prediction, images, share (of all errors, 0 to 1); the most frequent first.
     """
     errors = np.array(matrix)
     np.fill_diagonal(errors, 0)
-    digits, answers = np.nonzero(errors)
-    images = errors[digits, answers]
-    pairs = pd.DataFrame({"digit": digits, "answer": answers, "images": images, "share": images / max(errors.sum(), 1)})
-    return pairs.sort_values(["images", "digit", "answer"], ascending=[False, True, True], ignore_index=True).head(top)
+    digits, predicted = np.nonzero(errors)
+    images = errors[digits, predicted]
+    pairs = pd.DataFrame(
+        {"digit": digits, "prediction": predicted, "images": images, "share": images / max(errors.sum(), 1)}
+    )
+    return pairs.sort_values(["images", "digit", "prediction"], ascending=[False, True, True], ignore_index=True).head(top)
 
 
 def recall_homogeneity_test(matrix: ArrayLike) -> float:
     """Test whether the digits' recalls differ by more than chance.
 
-    Picking the best and the worst of ten and comparing their intervals would find a difference too often.
+    Comparing the intervals of the best and the worst of ten digits would find a difference too often.
 
     Parameters
     ----------
     matrix : integer array, shape (10, 10)
-        Row: true label, column: answer.
+        Row: true label, column: prediction.
 
     Returns
     -------
     float
-        The p-value of Pearson's chi-squared test of homogeneity; 1 where all or none of the answers are right.
+        The p-value of Pearson's chi-squared test of homogeneity; 1 if all or no predictions are correct.
     """
     from scipy.stats import chi2_contingency
 
@@ -99,7 +102,7 @@ def recall_homogeneity_test(matrix: ArrayLike) -> float:
 
 
 def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFrame:
-    """Compute what is gained by leaving the least certain answers to a person.
+    """Compute the risk-coverage curve of selective prediction: the least confident images are deferred to a person.
 
     Parameters
     ----------
@@ -109,8 +112,8 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
     Returns
     -------
     DataFrame
-        For each confidence that occurs, from high to low: threshold, answered (images at least that confident), coverage
-        (their share of all, 0 to 1), errors (among them), risk (the share of errors among them, 0 to 1).
+        For each confidence that occurs, from high to low: threshold, predicted (images with at least this confidence),
+        coverage (their share of all, 0 to 1), errors (among them), risk (the share of errors among them, 0 to 1).
 
     References
     ----------
@@ -120,60 +123,60 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum((probabilities.argmax(axis=1) != np.asarray(labels))[order])
     ordered = confidence[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal confidences are answered together
-    answered = last + 1
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # images of equal confidence are predicted together
+    predicted = last + 1
     return pd.DataFrame(
         {
             "threshold": ordered[last].astype(np.float64),
-            "answered": answered,
-            "coverage": answered / len(ordered),
+            "predicted": predicted,
+            "coverage": predicted / len(ordered),
             "errors": errors[last],
-            "risk": errors[last] / answered,
+            "risk": errors[last] / predicted,
         }
     )
 
 
 def threshold_for_accuracy(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
-    """Find the lowest confidence at which the answered images are right often enough.
+    """Find the lowest confidence threshold that reaches an accuracy.
 
-    Choose on validation images, then look with `selective_accuracy` what it does on others: on the images that it was
-    chosen on, it looks better than it is.
+    Choose the threshold on validation images, then evaluate it on others with `selective_accuracy`: on the images it was
+    chosen on, the result is too optimistic.
 
     Parameters
     ----------
     accuracy : float, 0 to 1
-        Wanted share of right answers among the answered.
+        Wanted share of correct predictions among those made.
     probabilities : float array, shape (n, 10), n > 0
     labels : integer array, shape (n,)
 
     Returns
     -------
-    float, 0 to 1; infinite where no threshold does it
+    float, 0 to 1; infinite if no threshold reaches the accuracy
     """
     curve = risk_coverage(probabilities, labels)
-    enough = curve[curve["answered"] - curve["errors"] >= accuracy * curve["answered"]]
+    enough = curve[curve["predicted"] - curve["errors"] >= accuracy * curve["predicted"]]
     return float(enough["threshold"].iloc[-1]) if len(enough) else np.inf
 
 
 @dataclass(frozen=True)
 class SelectivePrediction:
-    """The images that a network answers by itself, given a threshold; the others are left to a person.
+    """The result of selective prediction with a threshold; the other images are deferred to a person.
 
     Attributes
     ----------
     n : int
         All images.
-    answered, errors : int
-        Those whose confidence reaches the threshold, and the wrong answers among them.
+    predicted, errors : int
+        Images whose confidence reaches the threshold, and the incorrect predictions among them.
     accuracy, accuracy_interval : float, (float, float)
-        Of the answered images, with Wilson's 95 % interval; NaN where there are none.
+        Of the predicted images, with Wilson's 95 % interval; NaN if there are none.
     deferred : float
-        Share of the images that are left to a person, 0 to 1.
+        Share of the images deferred to a person, 0 to 1.
     """
 
     threshold: float
     n: int
-    answered: int
+    predicted: int
     errors: int
     accuracy: float
     accuracy_interval: tuple[float, float]
@@ -181,7 +184,7 @@ class SelectivePrediction:
 
 
 def selective_accuracy(threshold: float, probabilities: NDArray[Any], labels: ArrayLike) -> SelectivePrediction:
-    """Count what a network answers, and how well, if it keeps silent below a confidence.
+    """Evaluate selective prediction: only images whose confidence reaches the threshold are predicted.
 
     Parameters
     ----------
@@ -189,10 +192,10 @@ def selective_accuracy(threshold: float, probabilities: NDArray[Any], labels: Ar
     probabilities : float array, shape (n, 10), n > 0
     labels : integer array, shape (n,)
     """
-    speaks = probabilities.max(axis=1) >= threshold
-    answered = int(speaks.sum())
-    errors = int((probabilities.argmax(axis=1) != np.asarray(labels))[speaks].sum())
+    kept = probabilities.max(axis=1) >= threshold
+    predicted = int(kept.sum())
+    errors = int((probabilities.argmax(axis=1) != np.asarray(labels))[kept].sum())
     accuracy, interval = np.nan, (np.nan, np.nan)
-    if answered:
-        accuracy, interval = 1 - errors / answered, wilson_interval(answered - errors, answered)
-    return SelectivePrediction(threshold, len(speaks), answered, errors, accuracy, interval, 1 - answered / len(speaks))
+    if predicted:
+        accuracy, interval = 1 - errors / predicted, wilson_interval(predicted - errors, predicted)
+    return SelectivePrediction(threshold, len(kept), predicted, errors, accuracy, interval, 1 - predicted / len(kept))

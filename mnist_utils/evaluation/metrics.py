@@ -1,4 +1,4 @@
-"""From a model's probabilities and the true labels to numbers."""
+"""Metrics of a model's probabilities, given the true labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLASSES = np.arange(10)
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 (0 to 1) of one digit, and the number of images that truly show it."""
+    """Precision, recall and F1 (0 to 1) of one digit, and the number of its images."""
 
     label: int
     precision: float
@@ -27,12 +27,12 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `compute_metrics` found on `n` images.
+    """The metrics of `n` images, from `compute_metrics`.
 
     Attributes
     ----------
     accuracy : float
-        Share of right answers, 0 to 1.
+        Share of correct predictions, 0 to 1.
     accuracy_interval : (float, float)
         Wilson's 95 % interval for it.
     log_loss : float
@@ -41,7 +41,7 @@ class Metrics:
         See `expected_calibration_error`.
     per_class : list of ClassMetrics
     confusion_matrix : list of list of int
-        Row: true label, column: answer.
+        Row: true label, column: prediction.
     """
 
     n: int
@@ -54,7 +54,7 @@ class Metrics:
 
 
 def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metrics:
-    """Compute the numbers that every run records.
+    """Compute the metrics that every run records.
 
     Parameters
     ----------
@@ -64,32 +64,32 @@ def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metric
     Raises
     ------
     ValueError
-        If the shapes do not fit or there is no image.
+        If the shapes do not match or there are no images.
     """
-    from sklearn import metrics  # heavy; the rest of this module does without
+    from sklearn import metrics  # heavy, and not needed to import this module
 
     if probabilities.shape != (len(labels), 10) or len(labels) == 0:
-        raise ValueError(f"probabilities of shape {probabilities.shape} for {len(labels)} labels; wanted (n, 10), n > 0")
+        raise ValueError(f"probabilities: given {probabilities.shape} for {len(labels)} labels; allowed: (n, 10), n > 0")
     probabilities = probabilities.astype(np.float64)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to one only nearly
-    answers = probabilities.argmax(axis=1)
-    right = int((answers == labels).sum())
-    table = metrics.precision_recall_fscore_support(labels, answers, labels=_CLASSES, zero_division=0)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 rows sum to one only approximately
+    predicted = probabilities.argmax(axis=1)
+    correct = int((predicted == labels).sum())
+    table = metrics.precision_recall_fscore_support(labels, predicted, labels=_CLASSES, zero_division=0)
     return Metrics(
         n=len(labels),
-        accuracy=right / len(labels),
-        accuracy_interval=wilson_interval(right, len(labels)),
+        accuracy=correct / len(labels),
+        accuracy_interval=wilson_interval(correct, len(labels)),
         log_loss=float(metrics.log_loss(labels, probabilities, labels=_CLASSES)),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
         per_class=[
             ClassMetrics(i, float(p), float(r), float(f), int(n)) for i, (p, r, f, n) in enumerate(zip(*table, strict=True))
         ],
-        confusion_matrix=metrics.confusion_matrix(labels, answers, labels=_CLASSES).tolist(),
+        confusion_matrix=metrics.confusion_matrix(labels, predicted, labels=_CLASSES).tolist(),
     )
 
 
 def metrics_from_dict(content: dict[str, Any]) -> Metrics:
-    """Make `Metrics` again of what `dataclasses.asdict` made of it, after a way through JSON."""
+    """Restore `Metrics` from `dataclasses.asdict`, also after a round trip through JSON."""
     low, high = content["accuracy_interval"]
     per_class = [ClassMetrics(**row) for row in content["per_class"]]
     return Metrics(**content | {"accuracy_interval": (low, high), "per_class": per_class})

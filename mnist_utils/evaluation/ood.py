@@ -1,4 +1,4 @@
-"""How well a score tells images of digits from others."""
+"""Out-of-distribution detection: how well a score separates digits from other images."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from scipy.stats import norm
 
 
 def ood_separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
-    """Say how well a score tells digits from what is none.
+    """Measure how well a score separates digits from out-of-distribution images.
 
     Parameters
     ----------
     known : float array, shape (n,)
-        The score of digits: higher where it is surer that the picture shows one.
+        The scores of digits; a higher score means more certainly a digit.
     others : mapping of float arrays
-        The score of other pictures, by kind.
+        The scores of out-of-distribution images, by kind.
 
     Returns
     -------
     DataFrame
-        A row a kind (index); columns n, auroc (the chance that a digit scores higher than such a picture; equal scores count
-        half; 0.5 is a guess), low, high (its 95 % interval), accepted (the share of such pictures that score at least as
-        high as 95 % of the digits do). The interval takes the pictures as independent; pieces of two photographs are not
-        quite.
+        A row per kind (index); columns n, auroc (the probability that a digit scores higher than such an image, where equal
+        scores count half; 0.5 is chance), low, high (its 95 % interval), accepted (the share of such images that score at
+        least as high as 95 % of the digits). The interval assumes independent images, which pieces of two photographs are
+        not quite.
 
     References
     ----------
@@ -45,7 +45,7 @@ def ood_separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.
         variance = area * (1 - area) + (len(known) - 1) * (q1 - area**2) + (len(scores) - 1) * (q2 - area**2)
         half = float(norm.ppf(0.975)) * np.sqrt(max(variance, 0) / (len(known) * len(scores)))
         low, high = max(0.0, area - half), min(1.0, area + half)
-        if area == 1:  # the closed form would have no width; three in n could have been otherwise (the rule of three)
+        if area == 1:  # the formula would give no width; the rule of three gives one of 3 / n
             low = max(0.0, 1 - 3 / min(len(known), len(scores)))
         accepted = float((scores >= threshold).mean())
         rows.append({"kind": kind, "n": len(scores), "auroc": area, "low": low, "high": high, "accepted": accepted})

@@ -1,4 +1,4 @@
-"""Intervals and tests."""
+"""Confidence intervals and significance tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mnist_utils import MnistError
 if TYPE_CHECKING:
     import pandas as pd
 
-ACCURACY_TOLERANCE = 1e-9  # accuracies that differ by less are the same, but for the last digits of a float
+ACCURACY_TOLERANCE = 1e-9  # accuracies that differ by less are equal, up to rounding of floats
 
 
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval for a share of `right` in `n`.
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval for a share of `successes` in `n`.
 
     References
     ----------
@@ -26,14 +26,14 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """
     from scipy.stats import binomtest
 
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def student_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the mean of `values`, shape (n,), and Student's 95 % interval for it.
 
-    NaN in place of the interval for one value, and for several that agree: a few may do so by chance.
+    The interval is NaN for a single value, and for several equal values: a few may be equal by chance.
 
     References
     ----------
@@ -49,7 +49,7 @@ def student_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def accuracy_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of accuracies, 0 to 1, and its `student_interval`, within 0 to 1."""
+    """Return the mean of accuracies and its `student_interval`, clipped to 0 to 1."""
     mean, low, high = student_interval(values)
     return mean, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
@@ -61,7 +61,7 @@ class PairedComparison:
     Attributes
     ----------
     only_a, only_b : int
-        Images that only the one, only the other, answers right.
+        Images that only A, or only B, predicts correctly.
     difference : float
         Accuracy of B minus accuracy of A.
     difference_interval : (float, float)
@@ -78,13 +78,13 @@ class PairedComparison:
     p_value: float
 
 
-def mcnemar_test(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> PairedComparison:
-    """Say whether B is really better than A: McNemar's test on the images where they differ.
+def mcnemar_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedComparison:
+    """Test whether the accuracies of A and B differ: McNemar's test on the images that only one predicts correctly.
 
     Parameters
     ----------
-    right_a, right_b : bool array, shape (n,)
-        Whether each image was answered right; the same images in the same order.
+    correct_a, correct_b : bool array, shape (n,)
+        Whether each prediction is correct; the same images in the same order.
 
     References
     ----------
@@ -94,10 +94,10 @@ def mcnemar_test(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Pair
     """
     from scipy.stats import binomtest, norm
 
-    if right_a.shape != right_b.shape or len(right_a) == 0:
-        raise ValueError(f"shapes {right_a.shape} and {right_b.shape}; wanted the same images in both, at least one")
-    n = len(right_a)
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    if correct_a.shape != correct_b.shape or len(correct_a) == 0:
+        raise ValueError(f"given shapes {correct_a.shape} and {correct_b.shape}; allowed: the same images, at least one")
+    n = len(correct_a)
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
     centre = share_b - share_a
@@ -107,7 +107,7 @@ def mcnemar_test(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Pair
 
 
 def holm_correction(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Correct the p-values of several tests, so that the chance of any false alarm stays at the level of one.
+    """Correct the p-values of several tests, so that the level holds for any false positive among them.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def holm_correction(p_values: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     float array, shape (tests,)
-        To be compared with the level, 0.05 say, as a single test's.
+        To compare with the level, such as 0.05.
 
     References
     ----------
@@ -131,27 +131,27 @@ def holm_correction(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 class ComparisonError(MnistError):
-    """A comparison that cannot be made."""
+    """A comparison is not possible."""
 
 
 @dataclass(frozen=True)
 class PairedEffect:
-    """What changing one thing did, seed by seed.
+    """The effect of one change, seed by seed.
 
     Attributes
     ----------
     a, b : str
-        The two variants; the effect is b's measure against a's.
+        The two variants; the effect compares b with a.
     measure : str
-        Column of the trials, see `MEASURES`.
+        Column of the trials, see `experiments.ablations.MEASURES`.
     pairs : str
-        What makes a pair: seed or repeat.
+        What pairs the trials: seed or repeat.
     is_ratio : bool
         Whether the effect is b / a; otherwise it is b - a.
     values_a, values_b : tuple of float
         The measure of each variant, in the order of the seeds.
     mean : float
-        Of the differences; of ratios, the geometric mean.
+        Mean of the differences, or geometric mean of the ratios.
     interval : (float, float)
         95 % interval for it.
     """
@@ -181,9 +181,9 @@ class PairedEffect:
 def paired_effect(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy", *, ratio: bool = False) -> PairedEffect:
     """Compare two variants, seed by seed: the mean of the differences b - a with Student's interval.
 
-    Paired, because whatever the same seed gives to both (the order of the images; where the layers are the same, the first
-    weights) and whatever the machine does at that hour moves both, and drops out of the difference. The interval
-    speaks of other seeds, not of other images: all trials were tested on the same ones.
+    Pairing removes what both trials share: from the seed, the order of the images and, for equal layers, the initial
+    weights; and the load of the machine at that time. The interval is over seeds, not over images: all trials were
+    evaluated on the same ones.
 
     Parameters
     ----------
@@ -194,25 +194,24 @@ def paired_effect(trials: pd.DataFrame, a: str, b: str, measure: str = "accuracy
     measure : str
         The column to compare.
     ratio : bool
-        Compare b / a in place of b - a: for times. The interval is made of the logarithms.
+        Compare b / a instead of b - a, for times. The interval is computed from the logarithms.
 
     Raises
     ------
     ComparisonError
-        If a variant is missing, the seeds differ, or there are fewer than two: one pair has no spread.
-
+        If a variant is missing, the seeds differ, or there are fewer than two pairs.
     """
     missing = {a, b} - set(trials["variant"])
     if missing:
         raise ComparisonError(
-            f"no trials of {', '.join(sorted(missing))}; there are {', '.join(trials['variant'].unique())}"
+            f"no trials of {', '.join(sorted(missing))}; available: {', '.join(trials['variant'].unique())}"
         )
     pairs = "seed" if "seed" in trials else "repeat"
     by_seed = trials.pivot_table(index=pairs, columns="variant", values=measure)[[a, b]]
     if by_seed.isna().any(axis=None) or len(by_seed) < 2:
         raise ComparisonError(
-            f"{a} and {b} were both tried with {len(by_seed.dropna())} of {len(by_seed)} {pairs}s; an interval needs "
-            f"the same {pairs}s for both, two at least"
+            f"{a} and {b} have {len(by_seed.dropna())} of {len(by_seed)} {pairs}s in common; an interval needs the same "
+            f"{pairs}s for both, at least two"
         )
     values_a, values_b = (by_seed[name].to_numpy(float) for name in (a, b))
     effects = np.log(values_b / values_a) if ratio else values_b - values_a

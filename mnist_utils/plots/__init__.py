@@ -1,6 +1,6 @@
-"""Numbers -> figures. Each function takes `ax=None`, draws, and returns the Axes; computing is done elsewhere.
+"""Numbers -> figures. Each function takes `ax=None` or `figure=None`, draws, and returns it; it computes nothing.
 
-All figures are here: ``from mnist_utils import plots``, then ``plots.confusion_matrix(...)``.
+Usage: ``from mnist_utils import plots``, then ``plots.confusion_matrix(...)``.
 """
 
 from mnist_utils.plots.calibration import (

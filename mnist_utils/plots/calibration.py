@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def reliability_diagram(found: ReliabilityBins, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw the share of right answers against confidence, bin by bin, with 95 % intervals and the bins' images."""
+    """Draw accuracy against confidence, bin by bin, with 95 % intervals and the number of images in each bin."""
     from mnist_utils.evaluation.statistics import wilson_interval
 
     ax = ax or plt.subplots(figsize=(6, 6), layout="constrained")[1]
@@ -32,25 +32,25 @@ def reliability_diagram(found: ReliabilityBins, *, title: str = "", ax: Axes | N
         [wilson_interval(round(share * total), int(total)) for share, total in zip(accuracy, n, strict=True)]
     )
     ends = np.abs(intervals.T - accuracy)
-    ax.errorbar(confidence, accuracy, ends, fmt="o", color=TRAINING_COLOR, capsize=3, label="this network")
+    ax.errorbar(confidence, accuracy, ends, fmt="o", color=TRAINING_COLOR, capsize=3, label="this model")
     for x, total in zip(confidence, n, strict=True):
         ax.annotate(f"{total:,}", (x, -0.04), rotation=90, ha="center", va="top", fontsize=8, annotation_clip=False)
     ax.annotate("images", (-0.03, -0.04), rotation=90, ha="center", va="top", fontsize=8)
     for axis in ax.xaxis, ax.yaxis:
         axis.set_major_formatter(PercentFormatter(1.0))
     ax.set(xlim=(-0.06, 1.04), ylim=(-0.24, 1.04), yticks=np.linspace(0, 1, 6))
-    ax.set(xlabel="confidence (probability of the answer)", ylabel="right answers", title=title)
+    ax.set(xlabel="confidence (probability of the prediction)", ylabel="accuracy", title=title)
     ax.grid(alpha=0.3)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.19))  # where a network would have to be sure and wrong
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.19))  # where only confident and incorrect predictions would be
     return ax
 
 
 def reliability_before_after(
     before: ReliabilityBins, after: ReliabilityBins, *, title: str, figure: Figure | None = None
 ) -> Figure:
-    """Draw two reliability diagrams side by side: as trained, and after temperature scaling."""
+    """Draw two reliability diagrams side by side: before and after temperature scaling."""
     figure, axes = axes_pair(figure, (11, 5.8))
-    reliability_diagram(before, title="As trained", ax=axes[0])
+    reliability_diagram(before, title="Before temperature scaling", ax=axes[0])
     reliability_diagram(after, title="After temperature scaling", ax=axes[1])
     figure.suptitle(title)
     return figure
@@ -59,22 +59,22 @@ def reliability_before_after(
 def risk_coverage_curve(
     curve: pd.DataFrame, chosen: SelectivePrediction, *, goal: float, title: str, figure: Figure | None = None
 ) -> Figure:
-    """Draw what is gained by leaving uncertain images to a person: against the threshold, and against the share left.
+    """Draw selective prediction: accuracy and coverage against the threshold, and risk against the deferred share.
 
     Parameters
     ----------
     curve : DataFrame
         From `evaluation.errors.risk_coverage`.
-    chosen : Answered
-        What the threshold does that was chosen for `goal`.
+    chosen : SelectivePrediction
+        The result with the threshold that was chosen for `goal`.
     goal : float, 0 to 1
-        Wanted accuracy of the answers.
+        Wanted accuracy of the predictions.
     """
     figure, (left, right) = axes_pair(figure, (11, 4.6))
     inside = curve[curve["threshold"] < HIGHEST_THRESHOLD]
-    left.plot(inside["threshold"], 1 - inside["risk"], color=TRAINING_COLOR, label="right among the answered")
-    left.plot(inside["threshold"], inside["coverage"], color=VALIDATION_COLOR, linestyle="-.", label="answered")
-    left.set_xscale("logit")  # thresholds of use lie at 0.9, 0.99, 0.999
+    left.plot(inside["threshold"], 1 - inside["risk"], color=TRAINING_COLOR, label="accuracy of the predictions")
+    left.plot(inside["threshold"], inside["coverage"], color=VALIDATION_COLOR, linestyle="-.", label="coverage")
+    left.set_xscale("logit")  # useful thresholds are 0.9, 0.99, 0.999
     left.set_xticks(ticks := [0.5, 0.9, 0.99, 0.999, HIGHEST_THRESHOLD], [f"{tick:g}" for tick in ticks])
     left.xaxis.set_minor_formatter(NullFormatter())
     left.set(
@@ -84,11 +84,11 @@ def risk_coverage_curve(
     )
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.plot(1 - curve["coverage"], curve["risk"], color=TRAINING_COLOR, drawstyle="steps-pre")
-    right.axhline(1 - goal, color="grey", linestyle=":", label=f"goal: {1 - goal:.2%} wrong")
-    right.set(xlabel="left to a person", ylabel="wrong among the answered")
+    right.axhline(1 - goal, color="grey", linestyle=":", label=f"goal: {1 - goal:.2%} incorrect")
+    right.set(xlabel="deferred to a person", ylabel="risk (incorrect among the predictions)")
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if chosen.answered:
+    if chosen.predicted:
         point = {"color": "black", "marker": "D", "linestyle": "", "label": "threshold chosen on validation images"}
         left.plot([min(chosen.threshold, HIGHEST_THRESHOLD)], [chosen.accuracy], **point)
         right.plot([chosen.deferred], [1 - chosen.accuracy], **point)
@@ -100,23 +100,23 @@ def risk_coverage_curve(
     return figure
 
 
-def confidence_histogram(confidence: ArrayLike, right: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw how sure right and wrong answers are, stacked, in twenty bins.
+def confidence_histogram(confidence: ArrayLike, correct: ArrayLike, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the confidence of correct and incorrect predictions, stacked, in twenty bins.
 
     Parameters
     ----------
     confidence : float array, shape (n,), 0 to 1
-    right : bool array, shape (n,)
+    correct : bool array, shape (n,)
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
-    confidence, right = np.asarray(confidence), np.asarray(right, bool)
-    parts = [confidence[~right], confidence[right]]
-    labels = [f"wrong ({len(parts[0]):,})", f"right ({len(parts[1]):,})"]
+    confidence, correct = np.asarray(confidence), np.asarray(correct, bool)
+    parts = [confidence[~correct], confidence[correct]]
+    labels = [f"incorrect ({len(parts[0]):,})", f"correct ({len(parts[1]):,})"]
     ax.hist(
         parts, bins=20, range=(0, 1), stacked=True, color=[VALIDATION_COLOR, TRAINING_COLOR], label=labels, edgecolor="white"
     )
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set(xlabel="confidence (probability of the answer)", ylabel="images", title=title)
+    ax.set(xlabel="confidence (probability of the prediction)", ylabel="images", title=title)
     ax.legend(loc="upper left")
     sns.despine(ax=ax)
     return ax

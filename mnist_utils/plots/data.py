@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.plots.style import DIGIT_COLORS, PART_COLORS, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+from mnist_utils.plots.style import DIGIT_COLORS, PART_COLORS, TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
 
 
 def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -23,12 +23,12 @@ def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = No
     Parameters
     ----------
     counts : DataFrame of integers
-        A row a digit, a column a part: training, validation, test.
+        A row per digit, a column per part: training, validation, test.
     """
     ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
     shares = 100 * counts / counts.sum()
     shares.plot.bar(ax=ax, color=[PART_COLORS[str(part)] for part in shares], width=0.8, rot=0)
-    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label="all digits equally often")
+    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label="all digits equally frequent")
     ax.set(xlabel="digit", ylabel="% of the part's images", title=title)
     ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     return ax
@@ -36,9 +36,7 @@ def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = No
 
 def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
     """Draw each digit's mean image above the standard deviation of its pixels (shapes (10, 28, 28), grey levels)."""
-    figure = figure or plt.figure()
-    figure.set_size_inches(10, 2.5)
-    figure.set_layout_engine("constrained")
+    figure = prepare_figure(figure, (10, 2.5))
     axes = figure.subplots(2, len(means))
     for row, (images, colours, name) in enumerate(((means, "gray", "mean"), (stds, "viridis", "standard\ndeviation"))):
         for digit, (ax, image) in enumerate(zip(axes[row], images, strict=True)):
@@ -51,40 +49,40 @@ def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: 
 
 
 def pixel_use(levels: NDArray[Any], used: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw how often each grey level occurs, and how often each pixel holds ink.
+    """Draw how often each grey level occurs, and how often each pixel contains ink.
 
     Parameters
     ----------
     levels : integer array, shape (256,)
         Pixels with each grey level.
     used : float array, shape (28, 28)
-        Share of images, 0 to 1, in which a pixel is not 0. Where it is 0 a cross stands.
+        Share of images, 0 to 1, in which a pixel is not 0; a cross marks 0.
     """
     figure, (left, right) = axes_pair(figure, (10, 4))
     left.bar(
         np.arange(0, 256, 8), 100 * levels.reshape(32, 8).sum(axis=1) / levels.sum(), 8, align="edge", color=TRAINING_COLOR
     )
-    left.set(yscale="log", xlabel="grey level, 8 to a bar", ylabel="% of all pixels (logarithmic)", title="Grey levels")
+    left.set(yscale="log", xlabel="grey level, 8 per bar", ylabel="% of all pixels (logarithmic)", title="Grey levels")
     drawn = right.imshow(100 * used, cmap="viridis", vmin=0, vmax=100)
     never = np.argwhere(used == 0)
     right.plot(never[:, 1], never[:, 0], "x", color="white", markersize=5)
-    right.set(xticks=[0, 4, 14, 23, 27], yticks=[0, 4, 14, 23, 27], title="Where ink lies (x: never)")
+    right.set(xticks=[0, 4, 14, 23, 27], yticks=[0, 4, 14, 23, 27], title="Where ink occurs (x: never)")
     figure.colorbar(drawn, ax=right, label="% of images with ink here")
     figure.suptitle(title)
     return figure
 
 
 def values_by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw how a measured value is spread among the images of each digit.
+    """Draw the distribution of a measured value for each digit.
 
-    Boxes hold the middle half, their line is the median, whiskers hold all but the outermost 1 % on either side.
+    A box spans the middle half, its line is the median, and the whiskers span all but the outermost 1 % on each side.
     """
     ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
     values, labels = np.asarray(values), np.asarray(labels)
-    held = ~np.isnan(values)
+    valid = ~np.isnan(values)
     digits = np.unique(labels)
-    ax.boxplot(  # seaborn's passes an argument that matplotlib 3.11 warns of
-        [values[held & (labels == digit)] for digit in digits],
+    ax.boxplot(  # not seaborn's, which passes an argument that matplotlib 3.11 warns of
+        [values[valid & (labels == digit)] for digit in digits],
         tick_labels=[str(digit) for digit in digits],
         whis=(1, 99),
         widths=0.7,
@@ -100,14 +98,17 @@ def values_by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: s
 
 
 def nearest_distances(distances: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw, for each part, the share of its images whose nearest training image is nearer than a distance."""
+    """Draw the cumulative distribution of the distances to the nearest training image, for each part."""
     ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
     styles = ("-", "--", ":")
     for (name, values), style in zip(distances.items(), styles, strict=False):
         ax.ecdf(values, label=f"{name}, {len(values):,} images", color=PART_COLORS[name], linestyle=style, linewidth=2)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set(
-        xlabel="distance to the nearest other training image", ylabel="images at most that far", title=title, xlim=(0, None)
+        xlabel="distance to the nearest other training image",
+        ylabel="images with at most this distance",
+        title=title,
+        xlim=(0, None),
     )
     ax.grid(alpha=0.3)
     ax.legend(loc="upper left", frameon=False)
@@ -122,14 +123,14 @@ def digit_map(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw images as points in the plane, each as its digit; the large digit stands at the median of its kind.
+    """Draw images as points in the plane, each as its digit; a large digit marks the median of its class.
 
     Parameters
     ----------
     points : float array, shape (n, 2)
     labels : integer array, shape (n,), values 0 to 9
     incorrect : bool array, shape (n,), optional
-        Which to draw a ring around: those that a model predicts incorrectly.
+        Points to mark with a ring: those that a model predicts incorrectly.
     """
     ax = ax or plt.subplots(figsize=(8, 7), layout="constrained")[1]
     for digit in np.unique(labels):
@@ -150,7 +151,7 @@ def digit_map(
 
 
 def _apart(places: NDArray[Any], size: NDArray[Any]) -> NDArray[Any]:
-    """Push places apart, little by little, until none lies within `size` (shape (2,)) of another."""
+    """Move places apart in small steps until none is within `size` (shape (2,)) of another."""
     places = places / size
     for _ in range(200):
         between = places[:, None] - places[None]

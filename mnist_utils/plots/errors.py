@@ -1,4 +1,4 @@
-"""Figures. Each function takes `ax=None`, draws, and returns the Axes it drew on; computing is done elsewhere."""
+"""Figures of errors, their explanations, and robustness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from mnist_utils.plots.style import ERROR_COLOR, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+from mnist_utils.plots.style import ERROR_COLOR, TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.attribution import Attribution
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
     """Draw a confusion matrix whose colours show the errors.
 
-    The diagonal, a hundred times larger than the rest, is printed on grey and left out of the colour scale.
+    The diagonal, a hundred times larger than the rest, is grey and not part of the colour scale.
 
     Parameters
     ----------
     matrix : integer array, shape (10, 10)
-        Row: true label, column: answer.
+        Row: true label, column: prediction.
     normalize : bool
-        Show each row as per cent of its true label in place of counts.
+        Show per cent of each row instead of counts.
     """
     counts = np.asarray(matrix)
     ax = ax or plt.subplots(figsize=(6.5, 6), layout="constrained")[1]
     values = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
     diagonal = np.eye(len(counts), dtype=bool)
-    # Not seaborn's heat map, which draws the whole figure each time to see whether its labels overlap: 0.4 s.
+    # Not seaborn's heat map, which takes 0.4 s to draw the complete figure and see whether labels overlap.
     colours = sns.light_palette(ERROR_COLOR, as_cmap=True).with_extremes(bad="#d9d9d9")
     errors = ax.imshow(
         np.ma.masked_where(diagonal, values), cmap=colours, vmin=0, vmax=max(values[~diagonal].max(), 1e-9), zorder=0
@@ -55,13 +55,13 @@ def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str =
     ax.hlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
     ax.vlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
     sns.despine(ax=ax, left=True, bottom=True)
-    ax.set(xlabel="answer", ylabel="true digit", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
+    ax.set(xlabel="prediction", ylabel="true digit", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
     return ax
 
 
 def _cell(value: float, normalize: bool) -> str:
     if value == 0:
-        return ""  # an empty cell is read faster than a 0
+        return ""  # an empty cell is easier to read than a 0
     return f"{value:.1f}" if normalize else f"{value:.0f}"
 
 
@@ -75,10 +75,10 @@ def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None =
 
 
 def confused_pairs_bars(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw the most frequent errors as bars (columns digit, answer, images of `evaluation.errors.confused_pairs_bars`)."""
+    """Draw the most frequent errors as bars (columns digit, prediction, images of `evaluation.errors.confused_pairs`)."""
     ax = ax or plt.subplots(figsize=(5, 5), layout="constrained")[1]
     bars = ax.barh(
-        [f"{pair.digit} taken for {pair.answer}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR
+        [f"{pair.digit} predicted as {pair.prediction}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR
     )
     ax.bar_label(bars, padding=3)
     ax.invert_yaxis()
@@ -109,18 +109,17 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
 
 
 def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw a row for each explained answer: image, evidence, neighbours, the least change that was found to flip it."""
-    figure, k = figure or plt.figure(), len(found[0].neighbours)
-    figure.set_size_inches(1.45 * (4 + k), 0.9 + 1.75 * len(found))
-    figure.set_layout_engine("constrained")
+    """Draw a row for each explained prediction: image, evidence, neighbours, and the smallest change found to flip it."""
+    k = len(found[0].neighbours)
+    figure = prepare_figure(figure, (1.45 * (4 + k), 0.9 + 1.75 * len(found)))
     for axes, one in zip(figure.subplots(len(found), 4 + k, squeeze=False), found, strict=True):
         shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
         most, moved = np.abs(one.evidence).max() or 1, one.changed - one.image.astype(np.float32)
         pictures = [
-            (f"{one.other}, answered {one.answer}", one.image, shades),
-            (f"for {one.answer} / {one.other}", one.evidence, {"cmap": "PuOr_r", "vmin": -most, "vmax": most}),
+            (f"{one.other}, predicted {one.predicted}", one.image, shades),
+            (f"for {one.predicted} / {one.other}", one.evidence, {"cmap": "PuOr_r", "vmin": -most, "vmax": most}),
             *(
-                (f"like this {label}", image, shades)
+                (f"neighbour: {label}", image, shades)
                 for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
             ),
             (
@@ -128,7 +127,7 @@ def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure
                 moved,
                 {"cmap": "PuOr_r", "vmin": -128, "vmax": 128},
             ),
-            (f"flips to {one.changed_answer}" if np.isfinite(one.change) else "", one.changed, shades),
+            (f"flips to {one.changed_prediction}" if np.isfinite(one.change) else "", one.changed, shades),
         ]
         for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
             ax.imshow(picture, **how)
@@ -139,7 +138,7 @@ def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure
 
 
 def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw shares with their intervals, a row each (index: names; columns share, low, high; 0 to 1)."""
+    """Draw shares with their intervals as bars, one per row (index: names; columns share, low, high; 0 to 1)."""
     ax = ax or plt.subplots(figsize=(9, 0.9 + 0.55 * len(table)), layout="constrained")[1]
     ends = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
     places = np.arange(len(table))
@@ -155,12 +154,10 @@ def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = Non
 
 
 def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw a row for each change of the images: what it is called, some samples, and the accuracy with its interval."""
-    figure = figure or plt.figure()
+    """Draw a row for each corruption and data set: its name, samples, and the accuracy with its interval."""
     table, gap = found.table, 2
-    figure.set_size_inches(10.5, 1.4 + 0.4 * len(table))
-    figure.set_layout_engine("constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 2.9])  # so that the digits are square, at this size
+    figure = prepare_figure(figure, (10.5, 1.4 + 0.4 * len(table)))
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2.9])  # digits are square at this size
     side = found.samples.shape[-1] + gap
     padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
     left.imshow(
@@ -188,7 +185,7 @@ def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = No
         )  # fmt: skip
     for place, (share, high) in enumerate(zip(shares, table["high"], strict=True)):
         right.annotate(f"{share:.1%}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
-    right.set(xlim=(0, 1.12), ylim=(len(table) - 0.5, -0.5), yticks=[], xticks=np.linspace(0, 1, 6), xlabel="right answers")
+    right.set(xlim=(0, 1.12), ylim=(len(table) - 0.5, -0.5), yticks=[], xticks=np.linspace(0, 1, 6), xlabel="accuracy")
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
     right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, frameon=False)
     sns.despine(ax=right, left=True)
@@ -197,7 +194,7 @@ def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = No
 
 
 def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw shares of each digit as bars side by side (index: digits; a column a series, three at most; 0 to 1)."""
+    """Draw shares of each digit as bars side by side (index: digits; one column per series, at most three; 0 to 1)."""
     ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
     width = 0.8 / table.shape[1]
     styles = zip((TRAINING_COLOR, VALIDATION_COLOR, "#009E73"), ("", "//", ".."), table.items(), strict=False)

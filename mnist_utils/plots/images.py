@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair
+from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
 
 if TYPE_CHECKING:
     from mnist_utils.preprocessing.reader import PreprocessedImage
@@ -23,10 +23,8 @@ def image_grid(
     images: ArrayLike, captions: Sequence[str], *, title: str, columns: int = 8, figure: Figure | None = None
 ) -> Figure:
     """Draw 28x28 images with a caption above each."""
-    figure = figure or plt.figure()
     rows = max(1, -(-len(captions) // columns))
-    figure.set_size_inches(1.25 * columns, 0.9 + 1.65 * rows)
-    figure.set_layout_engine("constrained")
+    figure = prepare_figure(figure, (1.25 * columns, 0.9 + 1.65 * rows))
     for ax in (axes := figure.subplots(rows, columns, squeeze=False)).flat:
         ax.set_axis_off()
     for ax, image, caption in zip(axes.flat, np.asarray(images), captions, strict=False):
@@ -39,7 +37,7 @@ def image_grid(
 def picture_and_prediction(
     picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None
 ) -> Figure:
-    """Draw a picture beside the probabilities of the ten digits, the answer's bar in another colour."""
+    """Draw a picture next to the probabilities of the ten digits, with the prediction's bar in another colour."""
     figure, (left, right) = axes_pair(figure, (9, 3.4))
     left.imshow(np.asarray(picture), cmap="gray")
     left.set_axis_off()
@@ -54,12 +52,10 @@ def picture_and_prediction(
 
 
 def preprocessing_steps(reading: PreprocessedImage, *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw how a picture became a network's input, step by step, the last step being what the network sees."""
-    figure = figure or plt.figure()
-    steps = {**reading.steps, "as the network sees it": reading.image / 255}
+    """Draw how a picture becomes a model's input, step by step."""
+    steps = {**reading.steps, "model input": reading.image / 255}
     tallest = max(1.0, *(image.shape[0] / image.shape[1] for image in steps.values()))
-    figure.set_size_inches(2.6 * len(steps), 2.6 * min(tallest, 2) + 0.9)
-    figure.set_layout_engine("constrained")
+    figure = prepare_figure(figure, (2.6 * len(steps), 2.6 * min(tallest, 2) + 0.9))
     for ax, (name, image) in zip(figure.subplots(1, len(steps)), steps.items(), strict=True):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set(title=name, xticks=[], yticks=[])
@@ -69,7 +65,7 @@ def preprocessing_steps(reading: PreprocessedImage, *, title: str, figure: Figur
 
 
 def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw a contact sheet: a row of images for each digit, the digit before it.
+    """Draw a contact sheet: a row of images for each digit, labelled with the digit.
 
     Parameters
     ----------
@@ -99,19 +95,17 @@ def image_pairs(
     title: str,
     figure: Figure | None = None,
 ) -> Figure:
-    """Draw pairs of images, a column a pair: `first` above `second` above their difference.
+    """Draw pairs of images, one column per pair: `first` above `second` above their difference.
 
     Parameters
     ----------
     first, second : uint8 arrays, shape (n, 28, 28)
-    captions : n texts
-        Stand above the columns.
-    names : two texts
+    captions : n strings
+        Titles of the columns.
+    names : two strings
         What the first and the second images are.
     """
-    figure = figure or plt.figure()
-    figure.set_size_inches(10, 3.4)
-    figure.set_layout_engine("constrained")
+    figure = prepare_figure(figure, (10, 3.4))
     axes = figure.subplots(3, len(first), squeeze=False)
     limit = max(1, int(np.abs(first.astype(int) - second.astype(int)).max()))
     for column, caption in enumerate(captions):

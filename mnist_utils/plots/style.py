@@ -1,4 +1,4 @@
-"""Colours and the layout of a pair of axes."""
+"""Colours, and the set-up of figures."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-TRAINING_COLOR, VALIDATION_COLOR = "#0072B2", "#D55E00"  # blue and vermilion: told apart by every common colour vision
+TRAINING_COLOR, VALIDATION_COLOR = "#0072B2", "#D55E00"  # blue and vermilion: distinct in all common forms of colour vision
 HIGHEST_THRESHOLD = 0.9999  # where a curve over confidence thresholds ends
-ERROR_COLOR = "#F28E2B"  # light enough for black numbers at its strongest
+ERROR_COLOR = "#F28E2B"  # light enough for black numbers on it
 
 
-def axes_pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any]:
-    """Lay out two axes side by side."""
+def prepare_figure(figure: Figure | None, size: tuple[float, float]) -> Figure:
+    """Set the size, in inches, and the layout of a figure; make a new one if None."""
     figure = figure or plt.figure()
     figure.set_size_inches(size)
     figure.set_layout_engine("constrained")
+    return figure
+
+
+def axes_pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure, Any]:
+    """Lay out two axes side by side in a figure, see `prepare_figure`."""
+    figure = prepare_figure(figure, size)
     return figure, figure.subplots(1, 2)
 
 
 PART_COLORS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
-# Seaborn's colours for the colour-blind, its yellow darker: it is too pale for small signs on white.
+# Seaborn's colour-blind palette, with a darker yellow: its own is too pale for small markers on white.
 DIGIT_COLORS = ["#a89a00" if i == 8 else colour for i, colour in enumerate(sns.color_palette("colorblind", 10))]

@@ -42,7 +42,7 @@ def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
         sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(history) == 1:  # matplotlib would count the epochs in hundredths
+    if len(history) == 1:  # matplotlib would draw ticks at fractions of an epoch
         only = history["epoch"].iloc[0]
         ax.set(xlim=(only - 0.5, only + 0.5), xticks=[only])
         ax.margins(y=0.2)
@@ -60,11 +60,11 @@ def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None 
 
 
 def paired_values(effect: PairedEffect, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw what each seed gave with one variant and with the other, a line a seed.
+    """Draw each seed's values with both variants, one line per seed.
 
     Parameters
     ----------
-    effect : Effect
+    effect : PairedEffect
         See `evaluation.statistics.paired_effect`. Accuracies are drawn in per cent, times in seconds.
     """
     ax = ax or plt.subplots(layout="constrained")[1]
@@ -86,14 +86,14 @@ def paired_values(effect: PairedEffect, *, title: str = "", ax: Axes | None = No
 def paired_interval(
     effect: PairedEffect, *, threshold: float | None = None, title: str = "", ax: Axes | None = None
 ) -> Axes:
-    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the side on which the claim holds.
+    """Draw each seed's difference (or ratio), their mean with its 95 % interval, and the region where the claim holds.
 
     Parameters
     ----------
-    effect : Effect
+    effect : PairedEffect
         See `evaluation.statistics.paired_effect`.
     threshold : float, optional
-        Where the claim begins to hold. Default: no effect.
+        The claim holds above it. Default: no effect.
     """
     ax = ax or plt.subplots(layout="constrained")[1]
     neutral, scale = (1.0, 1.0) if effect.is_ratio else (0.0, 100.0)
@@ -105,7 +105,7 @@ def paired_interval(
     ax.set_yticks([0, 1], ["each pair", "mean and\n95 % interval"])
     ax.set_ylim(-0.6, 1.6)
     left, right = min(ax.get_xlim()[0], line), max(ax.get_xlim()[1], line)
-    left, right = left - 0.05 * (right - left), right + 0.18 * (right - left)  # room for circles, and for the words
+    left, right = left - 0.05 * (right - left), right + 0.18 * (right - left)  # room for the circles and the text
     ax.axvspan(line, right, color="0.92", zorder=0)
     ax.text(right, -0.55, "claim \nholds ", ha="right", va="bottom", color="0.35")
     ax.set_xlim(left, right)
@@ -118,7 +118,7 @@ def paired_interval(
 def paired_comparison(
     effect: PairedEffect, *, title: str, threshold: float | None = None, figure: Figure | None = None
 ) -> Figure:
-    """Draw a comparison of two variants: what each seed gave, and the difference with its interval."""
+    """Draw a comparison of two variants: each seed's values, and the difference with its interval."""
     figure, axes = axes_pair(figure, (9, 3.2))
     paired_values(effect, ax=axes[0])
     paired_interval(effect, threshold=threshold, ax=axes[1])
@@ -127,7 +127,7 @@ def paired_comparison(
 
 
 def latencies(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw how long answers take (index: ways to ask; columns p50, p99 in milliseconds) on a logarithmic axis."""
+    """Draw latencies of predictions on a logarithmic axis (index: ways to predict; columns p50, p99 in milliseconds)."""
     ax = ax or plt.subplots(figsize=(9, 1.4 + 0.5 * len(table)), layout="constrained")[1]
     places = np.arange(len(table))
     ax.hlines(places, table["p50"], table["p99"], color="0.6", linewidth=3, zorder=1)
@@ -142,7 +142,7 @@ def latencies(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
     ax.invert_yaxis()
     ax.set_xscale("log")
     ax.margins(x=0.12, y=0.25)
-    ax.set(xlabel="milliseconds for one image", title=title)
+    ax.set(xlabel="milliseconds per image", title=title)
     ax.grid(alpha=0.3, axis="x")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return ax

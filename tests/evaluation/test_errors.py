@@ -25,28 +25,28 @@ PROBABILITIES = softmax(RANDOM.normal(0, 2, (400, 10)), axis=1)
 LABELS = np.where(RANDOM.random(400) < 0.8, PROBABILITIES.argmax(axis=1), RANDOM.integers(0, 10, 400))
 
 
-def matrix(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, answers), 1)
+    np.add.at(counts, (labels, predicted), 1)
     return counts
 
 
 # --- digits ---
 
 
-def test_scores_are_scikit_learns() -> None:
-    answers = PROBABILITIES.argmax(axis=1)
-    found = per_class_table(matrix(LABELS, answers))
+def test_scores_agree_with_scikit_learn() -> None:
+    predicted = PROBABILITIES.argmax(axis=1)
+    found = per_class_table(matrix(LABELS, predicted))
     assert found["n"].tolist() == np.bincount(LABELS, minlength=10).tolist()
     for name, score in ("precision", precision_score), ("recall", recall_score), ("f1", f1_score):
-        np.testing.assert_allclose(found[name], score(LABELS, answers, average=None))
+        np.testing.assert_allclose(found[name], score(LABELS, predicted, average=None))
         assert (found[f"{name}_low"] < found[name]).all()
         assert (found[name] < found[f"{name}_high"]).all()
 
 
 def test_intervals_by_hand() -> None:
     counts = np.diag(np.full(10, 8))
-    counts[3, 5] = 2  # 8 of 10 threes found; 8 of 10 answers "5" right
+    counts[3, 5] = 2  # recall of 3: 8 of 10; precision of 5: 8 of 10
     found = per_class_table(counts)
     # Wilson's interval for 8 of 10, from its closed form.
     centre, half = (0.8 + 1.96**2 / 20) / (1 + 1.96**2 / 10), 1.96 * (0.016 + 1.96**2 / 400) ** 0.5 / (1 + 1.96**2 / 10)
@@ -55,23 +55,23 @@ def test_intervals_by_hand() -> None:
         assert (row[name], row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx(
             (0.8, centre - half, centre + half), abs=1e-4
         )
-    # Three: 8 of the 10 images that show it or are taken for it, so F* is 0.8 and F1 2 * 0.8 / 1.8.
+    # Digit 3: 8 of the 10 images that show it or are predicted as it, so F* is 0.8 and F1 is 2 * 0.8 / 1.8.
     assert found.loc[3, "f1"] == pytest.approx(16 / 18)
     assert found.loc[3, "f1_high"] == pytest.approx(2 * (centre + half) / (1 + centre + half), abs=1e-4)
 
 
-def test_a_digit_that_does_not_occur_has_no_score() -> None:
+def test_a_digit_without_images_has_no_scores() -> None:
     counts = np.diag(np.full(10, 5))
     counts[7, 7] = 0
     assert per_class_table(counts).loc[7].drop("n").isna().all()
 
 
-def test_the_interval_of_f1_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_of_f1_covers_the_truth_in_95_per_cent() -> None:
     random = np.random.default_rng(0)
     truth = np.array([[85, 15], [10, 890]]) / 1000
-    drawn = random.multinomial(1000, truth.ravel(), 400).reshape(400, 2, 2)
+    samples = random.multinomial(1000, truth.ravel(), 400).reshape(400, 2, 2)
     wanted = 2 * 85 / (2 * 85 + 15 + 10)
-    rows = [per_class_table(np.pad(counts, (0, 8))).loc[0] for counts in drawn]
+    rows = [per_class_table(np.pad(counts, (0, 8))).loc[0] for counts in samples]
     covered = sum(row["f1_low"] <= wanted <= row["f1_high"] for row in rows)
     assert binom(400, 0.95).ppf(0.0005) <= covered <= binom(400, 0.95).ppf(0.9995)
 
@@ -80,27 +80,27 @@ def test_the_most_frequent_errors_come_first() -> None:
     counts = np.diag(np.full(10, 50))
     counts[4, 9], counts[9, 4], counts[2, 7] = 6, 3, 1
     found = confused_pairs(counts, top=2)
-    assert found.to_dict("list") == {"digit": [4, 9], "answer": [9, 4], "images": [6, 3], "share": [0.6, 0.3]}
-    assert counts[4, 4] == 50  # what was given stays
+    assert found.to_dict("list") == {"digit": [4, 9], "prediction": [9, 4], "images": [6, 3], "share": [0.6, 0.3]}
+    assert counts[4, 4] == 50  # the argument is unchanged
     assert confused_pairs(np.diag(np.full(10, 5))).empty
 
 
-def test_digits_that_are_equally_hard_are_not_told_apart() -> None:
+def test_recall_homogeneity() -> None:
     equal, one_hard = np.diag(np.full(10, 90)), np.diag(np.full(10, 90))
     equal[:, 0] += 10
     equal[0] = [90, 10] + [0] * 8
     assert recall_homogeneity_test(equal) == pytest.approx(1)
     one_hard[5, 5], one_hard[5, 3] = 60, 30
     assert recall_homogeneity_test(one_hard) < 1e-6
-    for all_right in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
-        assert recall_homogeneity_test(all_right) == 1
+    for without_errors in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
+        assert recall_homogeneity_test(without_errors) == 1
 
 
 # --- confidence ---
 
 
-def sure(*confidences: float) -> np.ndarray:
-    """Answer 0 with these probabilities; the rest goes to the 1."""
+def confident(*confidences: float) -> np.ndarray:
+    """Predict 0 with these probabilities; the rest is that of 1."""
     rows = np.zeros((len(confidences), 10))
     rows[:, 0] = confidences
     rows[:, 1] = 1 - rows[:, 0]
@@ -108,47 +108,44 @@ def sure(*confidences: float) -> np.ndarray:
 
 
 def test_risk_and_coverage_by_hand() -> None:
-    found = risk_coverage(sure(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
+    found = risk_coverage(confident(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
     assert found.to_dict("list") == {
-        "threshold": [0.9, 0.8, 0.6],  # the two of 0.8 are answered together, or not
-        "answered": [1, 3, 4],
+        "threshold": [0.9, 0.8, 0.6],  # the two of 0.8 are predicted together, or not
+        "predicted": [1, 3, 4],
         "coverage": [0.25, 0.75, 1.0],
         "errors": [0, 1, 2],
         "risk": [0, pytest.approx(1 / 3), 0.5],
     }
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_every_row_is_what_its_threshold_does(seed: int, accuracy: float) -> None:
+def test_each_row_agrees_with_its_threshold(seed: int, accuracy: float) -> None:
     random = np.random.default_rng(seed)
     probabilities = softmax(random.normal(0, 3, (40, 10)).round(1), axis=1)
     labels = np.where(random.random(40) < 0.7, probabilities.argmax(axis=1), random.integers(0, 10, 40))
     curve = risk_coverage(probabilities, labels)
     rows = curve.to_numpy().tolist()
-    for threshold, answered, coverage, errors, _ in rows:
+    for threshold, predicted, coverage, errors, _ in rows:
         found = selective_accuracy(threshold, probabilities, labels)
-        assert [found.answered, found.errors, 1 - found.deferred] == pytest.approx([answered, errors, coverage])
-    enough = [threshold for threshold, answered, _, errors, _ in rows if answered - errors >= accuracy * answered]
+        assert [found.predicted, found.errors, 1 - found.deferred] == pytest.approx([predicted, errors, coverage])
+    enough = [threshold for threshold, predicted, _, errors, _ in rows if predicted - errors >= accuracy * predicted]
     assert threshold_for_accuracy(accuracy, probabilities, labels) == min(enough, default=np.inf)
 
 
-def test_what_is_answered_above_a_threshold() -> None:
-    found = selective_accuracy(0.8, sure(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
-    assert (found.n, found.answered, found.errors, found.deferred) == (4, 3, 1, 0.25)
+def test_selective_accuracy_by_hand() -> None:
+    found = selective_accuracy(0.8, confident(0.9, 0.6, 0.8, 0.8), [0, 1, 1, 0])
+    assert (found.n, found.predicted, found.errors, found.deferred) == (4, 3, 1, 0.25)
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.accuracy_interval == pytest.approx((0.2077, 0.9385), abs=1e-3)  # R: prop.test(2, 3, correct = FALSE)
 
 
-def test_a_network_that_is_never_good_enough_answers_nothing() -> None:
-    probabilities, labels = sure(0.9, 0.8), [1, 1]
+def test_a_goal_out_of_reach_defers_all_images() -> None:
+    probabilities, labels = confident(0.9, 0.8), [1, 1]
     threshold = threshold_for_accuracy(0.5, probabilities, labels)
     found = selective_accuracy(threshold, probabilities, labels)
-    assert (threshold, found.answered, found.deferred) == (np.inf, 0, 1)
+    assert (threshold, found.predicted, found.deferred) == (np.inf, 0, 1)
     assert np.isnan(found.accuracy)
-
-
-# --- neighbours ---
 
 
 def test_needs_no_tensorflow() -> None:

@@ -22,19 +22,16 @@ def test_planted_label_errors_are_suspected() -> None:
     assert set(found.order[:20]) == set(planted)
     assert 18 <= found.suspects <= 22
     assert sorted(found.order) == list(range(600))
-    assert (np.diff(found.quality[found.order]) >= 0).all()
 
 
-def test_found_at_the_top_by_hand() -> None:
+def test_recall_at_k_by_hand() -> None:
     found = label_errors.recall_at_k(np.array([4, 2, 0, 1, 3]), [4, 1], (1, 2, 4, 99))
     assert found["top"].tolist() == [1, 2, 4, 5]
     assert found["found"].tolist() == [1, 1, 2, 2]
     assert found["by_chance"].tolist() == pytest.approx([0.4, 0.8, 1.6, 2])
-    # Of the ten ways to draw 2 of 5, seven hold at least one of two given ones.
-    assert found["p_value"].tolist() == pytest.approx([0.4, 0.7, 0.6, 1])
 
 
-def test_no_known_errors_are_found_nowhere() -> None:
+def test_recall_at_k_without_known_errors() -> None:
     assert label_errors.recall_at_k(np.arange(5), [], (2,))["found"].tolist() == [0]
 
 
@@ -47,16 +44,16 @@ def test_corrected_labels() -> None:
     assert (labels == 7).all()
 
 
-def test_one_fold_is_none() -> None:
-    with pytest.raises(ConfigError, match="folds: given 1; allowed: 2 and more"):
+def test_a_single_fold_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="folds: given 1; allowed: 2"):
         label_errors.cross_validated_probabilities(make_config(dataset="digits"), load_dataset("digits"), 1)
 
 
-def test_cross_validated_asks_those_that_did_not_see_the_image() -> None:
+def test_cross_validation_predicts_each_image_with_a_model_not_trained_on_it() -> None:
     dataset = load_dataset("digits")
     labels = dataset.y_train.copy()
     planted = np.arange(0, len(labels), 40)
-    dataset.y_train[planted] = (labels[planted] + 5) % 10  # learnt by heart, they would be believed
+    dataset.y_train[planted] = (labels[planted] + 5) % 10  # a model trained on them would learn them by heart
     config = make_config(dataset="digits", epochs=10, batch_size=64)
     found = label_errors.cross_validated_probabilities(config, dataset, 2, progress=False)
     assert found.shape == (len(labels), 10)

@@ -32,7 +32,7 @@ def test_each_kind_shows_no_digit_and_follows_from_the_seed() -> None:
     assert made["photographs"].std(axis=(1, 2)).mean() > 10
 
 
-def test_clothes_where_they_are_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clothes_if_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clothes = np.arange(50, dtype=np.uint8)[:, None, None] + np.zeros((1, 28, 28), np.uint8)
     monkeypatch.setattr(synthetic, "find_copy", lambda name: str(tmp_path / name))
     monkeypatch.setattr(synthetic, "load_dataset", lambda name: type("D", (), {"x_test": clothes, "name": name}))
@@ -40,7 +40,7 @@ def test_clothes_where_they_are_at_hand(tmp_path: Path, monkeypatch: pytest.Monk
     assert len({int(image[0, 0]) for image in made}) == 20
 
 
-def test_separation_by_other_means() -> None:
+def test_separation_agrees_with_other_methods() -> None:
     random = np.random.default_rng(0)
     known, alike, unlike = random.normal(2, 1, 400), random.normal(2, 1, 300), random.normal(0, 1, 300)
     found = ood.ood_separation(known, {"alike": alike, "unlike": unlike, "apart": np.full(5, -99.0), "tied": known[:1]})
@@ -48,8 +48,8 @@ def test_separation_by_other_means() -> None:
     for kind, scores in ("alike", alike), ("unlike", unlike):
         row = rows[kind]
         assert row["auroc"] == pytest.approx(mannwhitneyu(known, scores).statistic / (400 * 300))
-        wrongly, rightly, _ = roc_curve(np.repeat([1, 0], [400, 300]), np.concatenate([known, scores]))
-        assert row["accepted"] == pytest.approx(wrongly[np.flatnonzero(rightly >= 0.95)[0]], abs=0.02)
+        false_positives, true_positives, _ = roc_curve(np.repeat([1, 0], [400, 300]), np.concatenate([known, scores]))
+        assert row["accepted"] == pytest.approx(false_positives[np.flatnonzero(true_positives >= 0.95)[0]], abs=0.02)
         assert row["low"] < row["auroc"] < row["high"]
     assert rows["alike"]["low"] < 0.5 < rows["alike"]["high"]
     assert rows["unlike"]["auroc"] == pytest.approx(norm.cdf(2 / np.sqrt(2)), abs=0.03)
@@ -57,7 +57,7 @@ def test_separation_by_other_means() -> None:
     assert found["n"].tolist() == [300, 300, 5, 1]
 
 
-def test_separation_interval_covers_as_often_as_it_says() -> None:
+def test_separation_interval_covers_the_truth_in_95_per_cent() -> None:
     truth, covered = norm.cdf(1 / np.sqrt(2)), 0
     for seed in range(100):
         random = np.random.default_rng(seed)

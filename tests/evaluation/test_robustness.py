@@ -18,17 +18,17 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-def ask(images: Images) -> NDArray[Any]:
-    """Answer by the brightness: right for nobody in particular."""
+def predict(images: Images) -> NDArray[Any]:
+    """Predict from the brightness, which says little of the digit."""
     return np.asarray(np.eye(10)[(images.mean(axis=(1, 2)) / 8).astype(int) % 10])
 
 
 @pytest.fixture(scope="module")
 def found(digits: Dataset) -> Robustness:
-    return measure_robustness(ask, digits.x_test, digits.y_test, others=(digits,), seed=3)
+    return measure_robustness(predict, digits.x_test, digits.y_test, others=(digits,), seed=3)
 
 
-def test_a_row_for_each(found: Robustness, digits: Dataset) -> None:
+def test_a_row_for_each_corruption_and_data_set(found: Robustness, digits: Dataset) -> None:
     assert list(found.table.index) == ["clean", *MNIST_C, *OTHERS, "digits"]
     assert list(found.table["group"].unique()) == ["clean", "MNIST-C", "ours", "other data"]
     assert (found.table["n"] == len(digits.x_test)).all()
@@ -36,15 +36,15 @@ def test_a_row_for_each(found: Robustness, digits: Dataset) -> None:
     np.testing.assert_array_equal(found.samples[0], digits.x_test[:6])
 
 
-def test_rows_are_what_asking_gives(found: Robustness, digits: Dataset) -> None:
-    clean = ask(digits.x_test).argmax(axis=1) == digits.y_test
+def test_rows_agree_with_predicting_the_corrupted_images(found: Robustness, digits: Dataset) -> None:
+    clean = predict(digits.x_test).argmax(axis=1) == digits.y_test
     for name in "fog", "thin_pen":
-        right = ask(corrupt(digits.x_test, name, 3)).argmax(axis=1) == digits.y_test
+        correct = predict(corrupt(digits.x_test, name, 3)).argmax(axis=1) == digits.y_test
         row = found.table.loc[name]
-        assert row["accuracy"] == right.mean()
-        assert (row["low"], row["high"]) == wilson_interval(right.sum(), len(right))
-        assert row["difference"] == pytest.approx(right.mean() - clean.mean())
-        assert mcnemar_test(clean, right).p_value <= row["p_value"] <= 20 * mcnemar_test(clean, right).p_value
+        assert row["accuracy"] == correct.mean()
+        assert (row["low"], row["high"]) == wilson_interval(correct.sum(), len(correct))
+        assert row["difference"] == pytest.approx(correct.mean() - clean.mean())
+        assert mcnemar_test(clean, correct).p_value <= row["p_value"] <= 20 * mcnemar_test(clean, correct).p_value
     assert found.table.loc[["clean", "digits"], ["difference", "p_value"]].isna().all(axis=None)
 
 
@@ -56,33 +56,35 @@ def test_mean_and_worst(found: Robustness) -> None:
     assert found.worst_accuracy == fifteen.min()
 
 
-def test_interval_covers_the_mean_of_more_images() -> None:
-    # Right with a chance of 0.9, image by image, whatever is done to it: the share of each image is binomial.
+def test_the_interval_has_the_width_of_the_binomial_distribution() -> None:
+    # Each prediction is correct with probability 0.9, so the share of each image is binomial.
     random = np.random.default_rng(0)
 
-    def lucky(images: Images) -> NDArray[Any]:
+    def guess(images: Images) -> NDArray[Any]:
         return np.asarray(np.eye(10)[(random.random(len(images)) > 0.9).astype(int)])
 
     x, y = np.zeros((400, 28, 28), np.uint8), np.zeros(400, int)
-    found = measure_robustness(lucky, x, y)
+    found = measure_robustness(guess, x, y)
     half = (found.mean_interval[1] - found.mean_interval[0]) / 2
     assert half == pytest.approx(1.96 * np.sqrt(0.9 * 0.1 / 15 / 400), rel=0.15)
 
 
 def test_a_single_image_has_no_interval(digits: Dataset) -> None:
-    found = measure_robustness(ask, digits.x_test[:1], digits.y_test[:1])
+    found = measure_robustness(predict, digits.x_test[:1], digits.y_test[:1])
     assert np.isnan(found.mean_interval).all()
     assert 0 <= found.mean <= 1
 
 
-def test_the_interval_stays_within_its_bounds() -> None:
+def test_the_interval_is_clipped_to_0_and_1() -> None:
     x, y = np.zeros((20, 28, 28), np.uint8), np.r_[0, np.ones(19)].astype(int)
     low, high = measure_robustness(lambda images: np.eye(10)[np.zeros(len(images), int)], x, y).mean_interval
     assert low == 0
     assert 0.05 < high < 0.2
 
 
-def test_says_how_far_it_is(digits: Dataset) -> None:
+def test_reports_each_step(digits: Dataset) -> None:
     steps: list[tuple[int, int]] = []
-    measure_robustness(ask, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step))
+    measure_robustness(
+        predict, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step)
+    )
     assert steps == [(i, 22) for i in range(1, 23)]

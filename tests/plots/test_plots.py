@@ -67,7 +67,7 @@ REPEATS = PairedEffect("array", "generator", "seconds", "repeat", True, (1.0, 1.
 
 
 def points(drawn: Any) -> list[float]:
-    """Return where circles are drawn along x, or from where to where a bar goes."""
+    """Return the x coordinates of circles, or of the ends of a bar."""
     places = drawn.get_segments()[0] if hasattr(drawn, "get_segments") else drawn.get_offsets()
     return [float(x) for x, _ in places]
 
@@ -104,14 +104,14 @@ def test_paired_interval_of_a_ratio_is_about_one() -> None:
     assert ax.get_xlabel() == "generator / array"
 
 
-def test_paired_effect_says_what_it_is_told() -> None:
+def test_paired_comparison_has_the_given_title_and_two_axes() -> None:
     figure = plots.paired_comparison(REPEATS, title="slower: holds", threshold=1.5)
     figure.canvas.draw()
     assert figure.get_suptitle() == "slower: holds"
     assert len(figure.axes) == 2
 
 
-def test_the_diagonal_does_not_drown_the_errors() -> None:
+def test_the_diagonal_is_not_part_of_the_colour_scale() -> None:
     ax = plots.confusion_matrix(MATRIX)
     (errors,) = ax.images
     assert errors.get_clim() == (0, 7)
@@ -127,12 +127,12 @@ def test_normalised_rows_are_per_cent_of_the_true_digit() -> None:
     ax = plots.confusion_matrix(MATRIX, normalize=True)
     assert ax.images[0].get_clim()[1] == pytest.approx(700 / 107)
     assert {"6.5", "93.5", "2.0"} <= {text.get_text() for text in ax.texts}
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("answer", "true digit")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("prediction", "true digit")
 
 
 def test_a_matrix_without_errors_or_images_can_be_drawn() -> None:
     for matrix in np.diag(np.full(10, 5)), np.zeros((10, 10), int):
-        plots.confusion_matrices(matrix, title="nothing wrong").canvas.draw()
+        plots.confusion_matrices(matrix, title="no errors").canvas.draw()
 
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.full(10, 0.2), 300)
@@ -143,9 +143,9 @@ def texts(ax: Any) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-def test_the_most_frequent_confusion_is_the_topmost_bar() -> None:
+def test_the_most_frequent_error_is_the_topmost_bar() -> None:
     ax: Any = plots.confused_pairs_bars(confused_pairs(MATRIX), title="two kinds")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["4 taken for 9", "9 taken for 4"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["4 predicted as 9", "9 predicted as 4"]
     assert ax.yaxis_inverted()
     assert [bar.get_width() for bar in ax.patches] == [7, 2]
     assert texts(ax) == ["7", "2"]
@@ -161,7 +161,7 @@ def test_scores_are_drawn_with_their_intervals() -> None:
     np.testing.assert_allclose(np.array(ends, float), table[["recall_low", "recall_high"]].to_numpy())
 
 
-def test_each_image_has_its_caption_and_no_axes_are_left_over() -> None:
+def test_each_image_has_its_caption_and_all_axes_are_off() -> None:
     images = np.arange(10 * 28 * 28).reshape(10, 28, 28) % 256
     figure = plots.image_grid(images, [f"image {i}" for i in range(10)], title="ten", columns=4)
     shown: list[Any] = [ax for ax in figure.axes if ax.images]
@@ -171,14 +171,14 @@ def test_each_image_has_its_caption_and_no_axes_are_left_over() -> None:
     plots.image_grid(images[:0], [], title="none").canvas.draw()
 
 
-def test_the_map_rings_what_was_predicted_incorrectly() -> None:
+def test_the_map_marks_incorrect_predictions() -> None:
     points = np.arange(20.0).reshape(10, 2)
-    wrong = np.arange(10) % 4 == 1
-    ax = plots.digit_map(points, np.arange(10), incorrect=wrong)
+    incorrect = np.arange(10) % 4 == 1
+    ax = plots.digit_map(points, np.arange(10), incorrect=incorrect)
     collections: list[Any] = list(ax.collections)
     *digits, rings = collections
     np.testing.assert_array_equal(np.concatenate([mark.get_offsets() for mark in digits]), points)
-    np.testing.assert_array_equal(rings.get_offsets(), points[wrong])
+    np.testing.assert_array_equal(rings.get_offsets(), points[incorrect])
 
 
 def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
@@ -189,19 +189,19 @@ def test_a_reliability_diagram_shows_each_filled_bin_and_its_images() -> None:
     np.testing.assert_allclose(points, np.column_stack([found.confidence, found.accuracy])[filled])
     assert texts(ax) == [f"{n:,}" for n in found.n[filled]] + ["images"]
     figure = plots.reliability_before_after(found, found, title="the same")
-    assert [ax.get_title() for ax in figure.axes] == ["As trained", "After temperature scaling"]
+    assert [ax.get_title() for ax in figure.axes] == ["Before temperature scaling", "After temperature scaling"]
 
 
 def test_risk_and_coverage_with_the_chosen_threshold() -> None:
     curve = risk_coverage(PROBABILITIES, LABELS)
     chosen = selective_accuracy(0.7, PROBABILITIES, LABELS)
-    figure: Any = plots.risk_coverage_curve(curve, chosen, goal=0.9, title="left to a person")
+    figure: Any = plots.risk_coverage_curve(curve, chosen, goal=0.9, title="deferred")
     left, right = figure.axes
     np.testing.assert_allclose(right.lines[0].get_xydata(), np.column_stack([1 - curve["coverage"], curve["risk"]]))
     assert right.lines[-1].get_xydata().tolist() == [[chosen.deferred, 1 - chosen.accuracy]]
     assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
     nothing = selective_accuracy(np.inf, PROBABILITIES, LABELS)
-    plots.risk_coverage_curve(curve, nothing, goal=0.9, title="answers nothing").canvas.draw()
+    plots.risk_coverage_curve(curve, nothing, goal=0.9, title="nothing predicted").canvas.draw()
 
 
 def test_shares_are_bars_with_their_numbers() -> None:
@@ -212,7 +212,7 @@ def test_shares_are_bars_with_their_numbers() -> None:
     assert texts(ax) == ["50.0%", "99.0%"]
 
 
-def test_bars_of_each_digit_stand_side_by_side() -> None:
+def test_bars_of_each_digit_are_side_by_side() -> None:
     table = pd.DataFrame({"one": np.linspace(0, 1, 10), "other": np.linspace(1, 0, 10)})
     ax: Any = plots.digit_bars(table, ylabel="share")
     one, other = ax.containers
@@ -222,15 +222,15 @@ def test_bars_of_each_digit_stand_side_by_side() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
 
 
-def test_the_histogram_stacks_right_on_wrong() -> None:
+def test_the_histogram_stacks_correct_on_incorrect() -> None:
     ax: Any = plots.confidence_histogram([0.99, 0.98, 0.97, 0.52], [True, False, True, True])
-    wrong, right = ax.containers
-    assert [bar.get_height() for bar in wrong][-1] == 1
-    assert (right[-1].get_y(), right[-1].get_height()) == (1, 2)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["wrong (1)", "right (3)"]
+    incorrect, correct = ax.containers
+    assert [bar.get_height() for bar in incorrect][-1] == 1
+    assert (correct[-1].get_y(), correct[-1].get_height()) == (1, 2)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["incorrect (1)", "correct (3)"]
 
 
-def test_the_answer_is_the_bar_of_another_colour() -> None:
+def test_the_prediction_is_the_bar_of_another_colour() -> None:
     values = np.full(10, 0.05)
     values[7] = 0.55
     left, right = plots.picture_and_prediction(np.zeros((30, 40, 3)), values, title="a seven").axes
@@ -260,7 +260,7 @@ def test_class_balance_is_in_per_cent_of_each_part() -> None:
     assert ax.get_title() == "balance"
 
 
-def test_rows_of_images_stand_by_their_digit_though_one_is_short() -> None:
+def test_rows_of_images_have_their_digit_even_if_one_is_short() -> None:
     rows = [np.full((count, 28, 28), value) for count, value in ((2, 200), (3, 100), (0, 0))]
     ax = plots.image_rows(rows)
     sheet = np.asarray(ax.images[0].get_array())
@@ -271,14 +271,14 @@ def test_rows_of_images_stand_by_their_digit_though_one_is_short() -> None:
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "1", "2"]
 
 
-def test_means_stand_above_their_deviations() -> None:
+def test_means_are_above_standard_deviations() -> None:
     figure = plots.class_means(np.full((10, 28, 28), 7.0), np.full((10, 28, 28), 3.0), title="means")
     shown = [float(np.asarray(ax.images[0].get_array()).mean()) for ax in figure.axes[:20]]
     assert shown == [7] * 10 + [3] * 10
     figure.canvas.draw()
 
 
-def test_pixels_that_are_never_used_are_crossed_out() -> None:
+def test_pixels_without_ink_are_marked() -> None:
     used = np.full((28, 28), 0.5)
     used[0, 3] = used[27, 27] = 0
     levels = np.zeros(256, int)
@@ -316,7 +316,7 @@ def test_a_pair_is_drawn_with_its_signed_difference() -> None:
     plots.image_pairs(first, first, ["a", "b"], names=("test", "training"), title="no difference").canvas.draw()
 
 
-def test_the_names_on_a_map_lie_by_their_digits_and_not_on_each_other() -> None:
+def test_the_large_digits_on_a_map_do_not_overlap() -> None:
     points = np.array([[0.0, 0], [0, 0], [0, 0.01], [100, 100], [100, 100], [100, 100]])
     ax = plots.digit_map(points, np.array([3, 3, 4, 9, 9, 9]))
     at = {text.get_text(): np.array(text.get_position()) for text in ax.texts}
@@ -334,7 +334,7 @@ def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
     shares = {"accuracy": [0.99, 0.8, 0.5], "low": [0.98, 0.75, 0.4], "high": [1.0, 0.85, 0.6]}
     table = pd.DataFrame({"group": ["clean", "MNIST-C", "ours"], "n": 100, **shares}, index=index)
     found = Robustness(table, 0.8, (0.7, 0.9), "dotted_line", np.zeros((3, 8, 28, 28), np.uint8))
-    figure = plots.robustness_bars(found, title="what is left")
+    figure = plots.robustness_bars(found, title="robustness")
     left, right = figure.axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["clean", "dotted line", "inverted"]
     bars = sorted((bar for group in right.containers for bar in getattr(group, "patches", [])), key=lambda bar: bar.get_y())
@@ -346,14 +346,15 @@ def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
     assert right.get_legend_handles_labels()[1] == ["clean", "MNIST-C", "ours"]
 
 
-def test_explanations_are_a_row_each() -> None:
-    blank = np.zeros((28, 28), np.uint8)
-    parts = {"image": blank, "evidence": blank.astype(np.float32), "neighbours": np.stack([blank, blank])}
-    labels = np.array([9, 4])
-    flip = Attribution(**parts, answer=9, other=4, neighbour_labels=labels, changed=blank, changed_answer=4, change=0.5)  # type: ignore[arg-type]
-    none = Attribution(**parts, answer=3, other=5, neighbour_labels=labels, changed=blank, changed_answer=3, change=np.inf)  # type: ignore[arg-type]
+def test_each_explanation_is_a_row() -> None:
+    def explained(predicted: int, other: int, flips_to: int, change: float) -> Attribution:
+        image, grey = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.float32)
+        neighbours, labels = np.stack([image, image]), np.array([9, 4])
+        return Attribution(image, predicted, other, grey, neighbours, labels, grey, flips_to, change)
+
+    flip, none = explained(9, 4, 4, 0.5), explained(3, 5, 3, np.inf)
     figure = plots.attribution_rows([flip, none], title="why")
     captions = [ax.get_title() for ax in figure.axes]
-    assert captions[:6] == ["4, answered 9", "for 9 / 4", "like this 9", "like this 4", "change of 0.50", "flips to 4"]
-    assert captions[6] == "5, answered 3"
+    assert captions[:6] == ["4, predicted 9", "for 9 / 4", "neighbour: 9", "neighbour: 4", "change of 0.50", "flips to 4"]
+    assert captions[6] == "5, predicted 3"
     assert captions[10:] == ["no flip found", ""]
