@@ -75,10 +75,10 @@ def no_retracing_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed all that is random in the models that are built in this block.
+    """Seed everything random in models built in this block.
 
-    Keras takes the seeds of its layers from `random.randint`, and all threads of a process share one sequence: what another
-    thread takes from it meanwhile, a Dask worker's for instance, would change the model. So the block has its own.
+    Keras takes the seeds of its layers from `random.randint`, whose sequence all threads share: another thread, such as a
+    Dask worker, would change the model by using it at the same time. So the block has its own sequence.
     """
     keras.utils.set_random_seed(seed)
     shared = random.randint
