@@ -107,7 +107,7 @@ def test_pairs_that_agree_to_the_last_digit_prove_nothing(b: list[float]) -> Non
 def test_a_comparison_that_cannot_be_made() -> None:
     with pytest.raises(ComparisonError, match="no trials of c"):
         paired_effect(trials(A, B), "a", "c")
-    with pytest.raises(ComparisonError, match="1 of 1 seeds; an interval needs the same seeds for both, two at least"):
+    with pytest.raises(ComparisonError, match="1 of 1 seeds"):
         paired_effect(trials(A[:1], B[:1]), "a", "b")
     with pytest.raises(ComparisonError, match="3 of 4 seeds"):
         paired_effect(trials(A, B[:3]), "a", "b")

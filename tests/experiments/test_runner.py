@@ -197,7 +197,7 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
         (["-p", "seed", "0", "-p", "seed", "1"], "seed: given twice; allowed: once, with all its values: -p seed A,B"),
         (["-p", "seed", "0:2", "--workers", "2", "--scheduler", "tcp://h:1"], "workers: given 2 with a scheduler"),
         (["-p", "seed", "0:2", "--name", "../x"], "name: given '../x'; allowed: up to 100 letters"),
-        (["-p", "dataset", "digits", "-p", "train_limit", "200,9999"], "train_limit: given 9999; the training part has"),
+        (["-p", "dataset", "digits", "-p", "train_limit", "200,9999"], "train_limit: given 9999; allowed"),
     ],
 )
 def test_a_bad_command_is_refused_in_a_line(arguments: list[str], words: str, mnist: Cli, tmp_path: Path) -> None:
