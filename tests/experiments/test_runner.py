@@ -97,11 +97,11 @@ def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch
         assert begun.is_set()
         assert read_run(one.key, store.trials_folder(tmp_path)).epochs_done == 1
         monkeypatch.undo()
-        epochs: list[int] = []
+        epochs, epoch_images = list[int](), fit.epoch_images
 
         def remember(*arguments: Any) -> Any:
             epochs.append(arguments[-1])
-            return fit.epoch_images(*arguments)
+            return epoch_images(*arguments)
 
         monkeypatch.setattr("mnist_utils.training.fit.epoch_images", remember)
         assert train(token=token) == b""
