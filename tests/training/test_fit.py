@@ -229,7 +229,7 @@ def test_feeding_is_not_tuned(digits: Dataset) -> None:
 
 
 def test_other_threads_that_draw_random_numbers_do_not_change_a_model() -> None:
-    """As Dask's do in a sweep's workers."""
+    """Threads such as those of Dask in a worker."""
     stop = threading.Event()
 
     def draw() -> None:
@@ -237,7 +237,7 @@ def test_other_threads_that_draw_random_numbers_do_not_change_a_model() -> None:
             random.random()  # noqa: S311 - as any library may
             time.sleep(0)
 
-    def weights() -> list[np.ndarray]:
+    def weights() -> Any:
         return fit.compile_model(make_config(**BASE, model="simple", conv_dropout=0.2), 100).get_weights()
 
     expected = weights()
