@@ -78,7 +78,7 @@ def _step(differences: np.ndarray | None, p_value: float | None) -> str:
     if differences is None or p_value is None:
         return "| "
     low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
-    noise = "" if p_value < 0.05 else " (noise)"
+    noise = "" if p_value < 0.05 else " (not significant)"
     return f"{100 * differences.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f}){noise} | {p_value:.2g}"
 
 
