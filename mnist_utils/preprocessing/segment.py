@@ -90,8 +90,7 @@ def find_ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     blurred = cv2.GaussianBlur(colour, (0, 0), max(colour.shape) / 400, borderType=cv2.BORDER_REFLECT)
     difference = _subtract_paper(blurred, _estimate_paper(blurred))
     lighter = to_grey(difference)
-    # Strokes differ from the paper in one direction, noise in both; the third power favours the few large differences.
-    inverted = bool((lighter * lighter * lighter).sum() < 0) if polarity == "auto" else polarity == "dark-on-light"
+    inverted = is_dark_on_light(lighter) if polarity == "auto" else polarity == "dark-on-light"
     strength = _vector_length(difference) / np.float32(np.sqrt(3))
     # A clear difference in the other direction is a reflection or a shadow; ink may be as light as coloured paper.
     strength[(lighter if inverted else -lighter) > 0.4 * strength] = 0
@@ -100,6 +99,14 @@ def find_ink(colour: Floats, polarity: Polarity) -> tuple[Floats, bool]:
     if not len(strong):
         raise ImageError("no digit", "nothing stands out from the paper")
     return np.clip(strength / np.median(strong), 0, 1), inverted
+
+
+def is_dark_on_light(lighter: Floats) -> bool:
+    """Decide the polarity from how much lighter than the paper each pixel is, -1 to 1.
+
+    Strokes differ from the paper in one direction, noise in both; the third power favours the few large differences.
+    """
+    return bool((lighter * lighter * lighter).sum() < 0)
 
 
 def _estimate_paper(colour: Floats) -> Floats:

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from mnist_utils import ConfigError
-from mnist_utils.data import polarity
+from mnist_utils.data import inversion
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, paired_effect
 from mnist_utils.training.config import TrainConfig, make_config
@@ -223,7 +223,7 @@ def test_a_variant_may_train_on_changed_images() -> None:
 
     def half(dataset: Dataset, seed: int) -> Dataset:
         asked.append(seed)
-        return polarity.invert_half(dataset, seed)
+        return inversion.invert_half(dataset, seed)
 
     large = ablations.load_subset("digits", 1000)
     found = ablations.train_variants(
