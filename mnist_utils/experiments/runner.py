@@ -264,7 +264,7 @@ def _connect(address: str) -> Client:
     # In a thread, as Dask waits for ever if the address is another server's, a web server's for instance.
     threading.Thread(target=connect, daemon=True).start()
     try:
-        found = replies.get(timeout=_FIRST_REPLY_SECONDS + 5)
+        found = replies.get(timeout=1.2 * _FIRST_REPLY_SECONDS)
     except queue.Empty:
         found = OSError("the reply is not Dask's")
     if not isinstance(found, Exception):

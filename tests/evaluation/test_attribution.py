@@ -1,13 +1,23 @@
 from __future__ import annotations
 
-import keras
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import euclidean_distances
 
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.evaluation import attribution
-from mnist_utils.training import architectures
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnist_utils.evaluation import attribution
+    from mnist_utils.training import architectures
+else:
+    keras = lazy("keras")
+    attribution = lazy("mnist_utils.evaluation.attribution")
+    architectures = lazy("mnist_utils.training.architectures")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,10 +12,15 @@ from matplotlib.axes import Axes
 
 from mnist_utils import plots
 from mnist_utils.evaluation import calibration
-from mnist_utils.evaluation.attribution import Attribution
 from mnist_utils.evaluation.errors import confused_pairs, per_class_table, risk_coverage, selective_accuracy
 from mnist_utils.evaluation.robustness import Robustness
 from mnist_utils.evaluation.statistics import PairedEffect
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    from mnist_utils.evaluation import attribution
+else:
+    attribution = lazy("mnist_utils.evaluation.attribution")
 
 HISTORY = pd.DataFrame(
     {
@@ -347,10 +352,10 @@ def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
 
 
 def test_each_explanation_is_a_row() -> None:
-    def explained(predicted: int, other: int, flips_to: int, change: float) -> Attribution:
+    def explained(predicted: int, other: int, flips_to: int, change: float) -> attribution.Attribution:
         image, grey = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.float32)
         neighbours, labels = np.stack([image, image]), np.array([9, 4])
-        return Attribution(image, predicted, other, grey, neighbours, labels, grey, flips_to, change)
+        return attribution.Attribution(image, predicted, other, grey, neighbours, labels, grey, flips_to, change)
 
     flip, none = explained(9, 4, 4, 0.5), explained(3, 5, 3, np.inf)
     figure = plots.attribution_rows([flip, none], title="why")

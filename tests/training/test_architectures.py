@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from mnist_utils import ConfigError
-from mnist_utils.training import architectures
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnist_utils.training import architectures
+else:
+    keras = lazy("keras")
+    architectures = lazy("mnist_utils.training.architectures")
 
 NAMES = ("fast", "accurate", "simple", "branched")
 

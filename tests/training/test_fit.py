@@ -5,42 +5,49 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pytest
 
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.training import CHECKPOINT, checkpoint, fit
-from mnist_utils.training.backend import batches
-from mnist_utils.training.checkpoint import TrainingError
+from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.config import TrainConfig, make_config
-from mnist_utils.training.fit import Trained, epoch_images, load_training_data, train
+from tests.lazy import lazy
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnist_utils.training import backend, checkpoint, fit
+else:
+    keras = lazy("keras")
+    backend = lazy("mnist_utils.training.backend")
+    checkpoint = lazy("mnist_utils.training.checkpoint")
+    fit = lazy("mnist_utils.training.fit")
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_training_data(make_config(**BASE))[1]
+    return fit.load_training_data(make_config(**BASE))[1]
 
 
-def quick(dataset: Dataset, folder: Path, **given: Any) -> Trained:
-    return train(make_config(**BASE | given), dataset, folder, progress=False)
+def quick(dataset: Dataset, folder: Path, **given: Any) -> fit.Trained:
+    return fit.train(make_config(**BASE | given), dataset, folder, progress=False)
 
 
-def weights(trained: Trained) -> bytes:
+def weights(trained: fit.Trained) -> bytes:
     return b"".join(array.tobytes() for array in trained.model.get_weights())
 
 
-def numbers(trained: Trained) -> list[dict[str, float]]:
+def numbers(trained: fit.Trained) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in trained.history]
 
 
 @pytest.fixture(scope="module")
-def base(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def base(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> fit.Trained:
     return quick(digits, tmp_path_factory.mktemp("base"))
 
 
@@ -52,7 +59,7 @@ def test_learns(digits: Dataset, tmp_path: Path) -> None:
     assert trained.model.compute_dtype == "float32"
 
 
-def test_the_same_seed_gives_the_same_weights(digits: Dataset, base: Trained, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(digits: Dataset, base: fit.Trained, tmp_path: Path) -> None:
     assert weights(quick(digits, tmp_path)) == weights(base)
 
 
@@ -74,13 +81,13 @@ def test_the_same_seed_gives_the_same_weights(digits: Dataset, base: Trained, tm
     ],
 )
 def test_each_hyper_parameter_reaches_training(
-    name: str, value: Any, digits: Dataset, base: Trained, tmp_path: Path
+    name: str, value: Any, digits: Dataset, base: fit.Trained, tmp_path: Path
 ) -> None:
     assert weights(quick(digits, tmp_path, **{name: value})) != weights(base)
 
 
 def test_the_data_hyper_parameters_reach_training() -> None:
-    config, dataset = load_training_data(make_config(dataset="digits", train_limit=300, validation_fraction=0.3))
+    config, dataset = fit.load_training_data(make_config(dataset="digits", train_limit=300, validation_fraction=0.3))
     assert (dataset.name, len(dataset.x_train), len(dataset.x_validation)) == ("digits", 300, 432)
     assert config.train_limit == 300
 
@@ -90,7 +97,7 @@ def test_epochs_and_batch_size_set_the_number_of_steps(
     epochs: int, batch_size: int, steps: int, digits: Dataset, tmp_path: Path
 ) -> None:
     config = make_config(**BASE | {"epochs": epochs, "batch_size": batch_size})
-    train(config, digits, tmp_path, progress=False)
+    fit.train(config, digits, tmp_path, progress=False)
     model = fit.compile_model(config, len(digits.x_train))
     checkpoint.restore_checkpoint(tmp_path / CHECKPOINT, model)
     assert int(model.optimizer.iterations) == steps
@@ -160,7 +167,7 @@ def test_patience_beyond_the_end_still_keeps_the_best(digits: Dataset, tmp_path:
 def test_a_loss_of_nan_is_an_error_with_advice(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = {"accuracy": [0.1], "loss": [float("nan")]}
     monkeypatch.setattr("keras.Model.fit", lambda *_, **__: SimpleNamespace(history=history))
-    with pytest.raises(TrainingError, match=r"epoch 1.*learning_rate below 0.03"):
+    with pytest.raises(checkpoint.TrainingError, match=r"epoch 1.*learning_rate below 0.03"):
         quick(digits, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
@@ -172,26 +179,26 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(damage: str, digits: Dat
     content[len(content) // 2] ^= 255
     broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
     (tmp_path / CHECKPOINT).write_bytes(broken)
-    with pytest.raises(TrainingError, match=r"checkpoint.npz .*Delete it"):
+    with pytest.raises(checkpoint.TrainingError, match=r"checkpoint.npz .*Delete it"):
         quick(digits, tmp_path)
 
 
 def test_bad_hyper_parameters_are_an_error_before_data_are_loaded() -> None:
     with pytest.raises(ConfigError, match="epochs"):
-        load_training_data(make_config(dataset="mnist", epochs=0))
+        fit.load_training_data(make_config(dataset="mnist", epochs=0))
 
 
 def test_auto_becomes_the_available_data_set_with_its_defaults() -> None:
-    config, dataset = load_training_data(make_config(dataset="auto"))
+    config, dataset = fit.load_training_data(make_config(dataset="auto"))
     assert (config.dataset, dataset.name) == ("digits", "digits")
     assert config.epochs == TrainConfig(dataset="digits").epochs
 
 
 def test_epoch_images_are_reshuffled_each_epoch(digits: Dataset) -> None:
     config = make_config(**BASE | {"augment": "none"})
-    first, targets = epoch_images(digits.x_train, digits.y_train, config, 0)
-    again, _ = epoch_images(digits.x_train, digits.y_train, config, 0)
-    second, _ = epoch_images(digits.x_train, digits.y_train, config, 1)
+    first, targets = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
+    again, _ = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
+    second, _ = fit.epoch_images(digits.x_train, digits.y_train, config, 1)
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     pairs = {(image.tobytes(), label) for image, label in zip(digits.x_train, digits.y_train, strict=True)}
@@ -205,7 +212,7 @@ def test_label_smoothing_agrees_with_keras(digits: Dataset) -> None:
     smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=0.2)(np.eye(10), probabilities)
     ours = keras.losses.CategoricalCrossentropy()(fit.one_hot_targets(labels, 0.2), probabilities)
     assert float(ours) == pytest.approx(float(smoothed), rel=1e-6)
-    _, targets = epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
+    _, targets = fit.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
     assert set(np.unique(targets)) == {np.float32(0.02), np.float32(1 - np.float32(0.2)) + np.float32(0.02)}
 
 
@@ -218,14 +225,14 @@ def test_the_validation_loss_is_without_label_smoothing(digits: Dataset, tmp_pat
 
 def test_batches_are_in_order_and_the_last_may_be_smaller() -> None:
     x, y = np.arange(10, dtype=np.uint8), np.arange(10, dtype=np.float32) * 2
-    fed = list(batches(4, x, y).as_numpy_iterator())
+    fed = list(backend.batches(4, x, y).as_numpy_iterator())
     assert [images.tolist() for images, _ in fed] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     np.testing.assert_array_equal(np.concatenate([doubled for _, doubled in fed]), y)
 
 
 def test_feeding_is_not_tuned(digits: Dataset) -> None:
     # With tuning, the end of an epoch waits for a sleeping thread, up to as long as the epoch took.
-    assert batches(4, digits.x_train).options().autotune.enabled is False
+    assert backend.batches(4, digits.x_train).options().autotune.enabled is False
 
 
 def test_other_threads_that_draw_random_numbers_do_not_change_a_model() -> None:
