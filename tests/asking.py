@@ -35,7 +35,7 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     line = process.stdout.readline()
-    if not line.endswith(" - network: reference (accurate, trained on mnist). Ctrl-C ends it.\n"):
+    if not line.endswith(" - model: reference (accurate, trained on mnist). Press Ctrl-C to stop.\n"):
         process.kill()  # else it would go on, and its errors never end
         raise AssertionError(line + process.communicate()[1])
     return process, int(line.split()[1].rpartition(":")[2])

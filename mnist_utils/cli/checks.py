@@ -130,7 +130,7 @@ def _mnist(data_dir: Path | None) -> CheckResult:
     except (MnistError, OSError) as error:
         return CheckResult("mnist", "broken", str(error).replace("\n", " "), "replace it with an intact copy")
     if where:
-        return CheckResult("mnist", "ok", f"found in {where}, its checksums are right")
+        return CheckResult("mnist", "ok", f"found in {where}, its checksums are correct")
     fix = "mnist data --dataset mnist fetches it; or set MNIST_DATA_DIR to a folder that holds it"
     return CheckResult("mnist", "missing", "no copy on this machine; `digits` stands in for it", fix)
 

@@ -65,7 +65,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (DISK_FULL | PATH_REFUSED):
             raise
-        fix = "Free some space and give the same command." if error.errno in DISK_FULL else "Choose another folder."
+        fix = "Free some space and give the same command." if error.errno in DISK_FULL else "Check the path."
         fail(f"cannot read or write{f' {error.filename}' if error.filename else ''}: {error.strerror}. {fix}", 1)
 
 

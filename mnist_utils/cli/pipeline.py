@@ -21,7 +21,7 @@ def run_command(
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="parameter of the notebooks that have it; repeatable"),
     ] = None,
     parameters_file: Annotated[
-        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of parameters, name: value; -p wins over it")
+        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of parameters, name: value; -p overrides it")
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="numbers or names, with commas between: 02,03", show_default="all")

@@ -41,7 +41,7 @@ def predict_command(
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
     images = images or [name for name in [os.environ.get("IMG_PATH")] if name]
     if not images:
-        raise ConfigError("images: none given; name at least one picture, or set IMG_PATH")
+        raise ConfigError("pictures: none given; name at least one, or set IMG_PATH")
     path = find_model(model, results_dir(results))
     predict, run = inference.load_model(path), run_of_model(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
@@ -125,7 +125,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     short = (
         max(len(prediction["path"]) for prediction in predictions) <= 44
     )  # half of a narrow terminal: let the others fold
-    for column in "picture", "digit", "confidence", "next", "ink":
+    for column in "picture", "digit", "confidence", "next best", "ink":
         table.add_column(
             column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )

@@ -31,7 +31,7 @@ def evaluate_command(
 ) -> None:
     """Evaluate a run: from its recorded predictions, or with [bold]--robustness[/bold] on corrupted test images.
 
-    With it, the table and a figure are also written into the run's folder and its report.
+    With [bold]--robustness[/bold], the table and a figure are also written into the run's folder and its report.
     """
     from dataclasses import asdict
 
@@ -50,7 +50,7 @@ def evaluate_command(
     for name in "accuracy", "expected_calibration_error":
         low, high = rows[f"{name}_interval"]
         print(f"{name.replace('_', ' '):26}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
-    print(f"{'log loss':26}  {rows['log_loss']:.4f} nat")
+    print(f"{'log loss':26}  {rows['log_loss']:.4f} nats")
 
 
 def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
@@ -76,7 +76,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     table = Table(box=SIMPLE_HEAD)
     for column, justify in ("images", "left"), ("kind", "left"), ("n", "right"), ("accuracy", "right"), ("95 %", "right"):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("against clean, points", justify="right")
+    table.add_column("against clean, percentage points", justify="right")
     for row in found.table.reset_index().to_dict("records"):
         significance = "" if row["p_value"] < 0.05 else " (not significant)"
         against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{significance}"
@@ -87,7 +87,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     print(run.describe())
     show_table(table)
     print(
-        f"the fifteen of MNIST-C: {found.mean:.2%} mean accuracy (95 % interval {low:.2%} to {high:.2%}), "
+        f"the fifteen of MNIST-C: mean accuracy {found.mean:.2%} (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
     )
     print("intervals over test images; significance by McNemar's test at 5 %, Holm's correction")
@@ -161,7 +161,9 @@ def compare_command(
         accuracy = format_accuracy(run.trained().test)
         print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {run.dataset_name} test images")
     print(f"only A is correct on {found.only_a} images, only B on {found.only_b}")
-    print(f"B minus A: {100 * found.difference:+.2f} points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})")
+    print(
+        f"B minus A: {100 * found.difference:+.2f} percentage points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+    )
     print(f"McNemar's exact test: p = {found.p_value:.2g}")
     if found.p_value >= 0.05:
         print("Verdict: the difference is not significant on these images.")

@@ -19,8 +19,8 @@ def doctor_command(
     things: Annotated[
         list[str] | None,
         typer.Argument(
-            help="python, packages, cpu, mnist, results, display, matplotlib, lab: exits with 1 where one of those named "
-            "is not ok; none: looks at all, and exits with 1 where one is broken",
+            help="python, packages, cpu, gpu, mnist, results, display, matplotlib, lab. Exits with 1 if a named one is "
+            "not ok; without a name, checks all, and exits with 1 if one is broken",
             show_default=False,
         ),
     ] = None,

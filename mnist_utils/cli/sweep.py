@@ -29,10 +29,11 @@ def sweep_command(
         ),
     ] = None,
     parameters_file: Annotated[
-        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of them, name: values; -p wins over it")
+        Path | None, typer.Option("--parameters-file", "-f", help="YAML file of them, name: values; -p overrides it")
     ] = None,
     random: Annotated[
-        int | None, typer.Option(help="sample so many settings, each trained from every seed", show_default="all of them")
+        int | None,
+        typer.Option(help="sample this many settings; each is trained with every seed", show_default="all of them"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes on this machine, which share its cores", show_default="1")
@@ -50,7 +51,8 @@ def sweep_command(
 ) -> None:
     """Train a model for each combination of values, on this machine or a cluster, and compare them in a report.
 
-    Each trial is a run. The same command resumes whatever was stopped, a trial at its last epoch.
+    Each trial is a run. If the sweep is stopped, give the same command: finished trials are kept, and a trial resumes after
+    its last epoch.
     """
     from rich.console import Console
 
@@ -85,7 +87,7 @@ def sweep_command(
         with run_lock(folder, folder.name, kind="sweep", option="name"):
             store.write_definition(folder, given, random, trials)
             left = len(store.pending_trials(folder, trials))
-            console.print(f"{len(trials)} trial{'s' * (len(trials) > 1)}, {left} of them to be done, into {folder}")
+            console.print(f"{len(trials)} trial{'s' * (len(trials) > 1)}, {left} of them to train, into {folder}")
             if left:
                 with console.status("starting the workers"):
                     stack = contextlib.ExitStack()
@@ -148,7 +150,9 @@ def _print_sweep(folder: Path, trials: list[Trial], found: dict[str, Run], page:
         if len(settings) > _MOST_SETTINGS:
             print(f"and {len(settings) - _MOST_SETTINGS} more: see the report")
         ranked = ranked_count(settings)
-        luck = "by validation" + (f"; first of {ranked}, so flattered by luck" if ranked > 1 else "")
+        luck = "by validation" + (
+            f"; selected from {ranked} settings, so its validation accuracy is optimistic" if ranked > 1 else ""
+        )
         luck += f"; {len(settings) - ranked} with fewer seeds not ranked" if ranked < len(settings) else ""
         print(f"{'best setting':19}  {describe_setting(best.setting)} ({luck})")
         seeds = f"{len(best.runs)} seed{'s' if len(best.runs) > 1 else ''}"

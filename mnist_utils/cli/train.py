@@ -62,7 +62,7 @@ def train_command(
     from rich.console import Console
 
     from mnist_utils.runs.find import is_trained, results_dir
-    from mnist_utils.runs.record import new_run_folder, new_run_name, record_run
+    from mnist_utils.runs.record import check_resumable, new_run_folder, new_run_name, record_run
     from mnist_utils.training.config import make_config
 
     config = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
@@ -78,9 +78,11 @@ def train_command(
             console.print(f"note: {dataset.note}", style="yellow")
         already = is_trained(folder / name)
         if not already:
+            done = check_resumable(folder / name, config, dataset)
             console.print(
-                f"training {config.model} on {dataset.name} ({len(dataset.x_train):,} images, "
-                f"{format_epochs(config.epochs)} of batch {config.batch_size}, seed {config.seed}) into {folder / name}"
+                f"{f'resuming after epoch {done}:' if done else 'training'} {config.model} on {dataset.name} "
+                f"({len(dataset.x_train):,} images, {format_epochs(config.epochs)}, batch size {config.batch_size}, "
+                f"seed {config.seed}) into {folder / name}"
             )
         made = record_run(config, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"

@@ -96,7 +96,8 @@ def parse_values(name: str, value: Any) -> list[Any] | ValueRange:
         n = -((int(found[1]) - int(found[2])) // step) if step else 0  # of Python's range, which may be too long to ask
         if not 0 < n <= _MAX_TRIALS:
             raise ConfigError(
-                f"{name}: given {text}: that is {max(n, 0):,} values; allowed: 1 to {_MAX_TRIALS:,} (0:5 is 0, 1, 2, 3, 4)"
+                f"{name}: given {text}: that is {max(n, 0):,} values; allowed: low:high with 1 to {_MAX_TRIALS:,} values "
+                "(0:5 is 0, 1, 2, 3, 4)"
             )
         return [str(one) for one in range(int(found[1]), int(found[2]), step)]
     return list(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -142,9 +143,15 @@ def combine_values(given: Mapping[str, Any], *, random: int | None = None) -> li
         raise ConfigError(f"seed: given {given['seed']}; allowed: a list (0,1,2) or a range (0:3)")
     ranges = [name for name, values in space.items() if isinstance(values, ValueRange)]
     if ranges and random is None:
-        raise ConfigError(f"{ranges[0]}: given {given[ranges[0]]}, which has no end; say how many settings (--random N)")
+        raise ConfigError(
+            f"{ranges[0]}: given {given[ranges[0]]}, a continuous range; say how many settings to sample (--random N)"
+        )
     if random is not None and random < 1:
         raise ConfigError(f"random: given {random}; allowed: from 1")
+    if random is not None and not space:
+        raise ConfigError(
+            f"random: given {random}, but only seeds vary, of which all are trained: there is nothing to sample"
+        )
     total = math.inf if ranges else len(ParameterGrid(space))
     trials = min(total, random or math.inf) * len(seeds)
     if trials > _MAX_TRIALS:

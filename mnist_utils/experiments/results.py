@@ -207,7 +207,7 @@ def format_value(name: str, value: Any) -> str:
 def formatted_settings(found: pd.DataFrame) -> pd.DataFrame:
     """Write `settings_table` for people: parameters, seeds, validation, 95 % interval, seconds, against the first."""
     names = list(found.columns[: found.columns.get_loc("seeds")])
-    verdicts = ["worse" if p < 0.05 else "" if np.isnan(p) else "cannot tell" for p in found["p_value"]]
+    verdicts = ["worse" if p < 0.05 else "" if np.isnan(p) else "not significant" for p in found["p_value"]]
     fewer = found["seeds"] < found["seeds"].max()
     return pd.DataFrame(
         {name: [format_value(name, value) for value in found[name]] for name in names}

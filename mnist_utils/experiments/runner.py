@@ -125,7 +125,7 @@ def run_trials(
             list(todo),
             [trial.config for trial in todo.values()],
             [trial.sha256 for trial in todo.values()],
-            key=[f"trial-{token}-{key}" for key in todo],
+            key=[f"trial{token}-{key}" for key in todo],
             retries=retries,
             pure=False,
         )

@@ -42,7 +42,9 @@ def trials_folder(folder: Path) -> Path:
 @contextlib.contextmanager
 def shared_token(folder: Path) -> Iterator[str]:
     """Put a file into a sweep's folder until the end of the block: whoever sees it there sees this very folder."""
-    token = uuid.uuid4().hex[:12]
+    for leftover in folder.glob(".client-*"):  # of a client that was killed: nobody else uses this folder now
+        leftover.unlink()
+    token = f".client-{uuid.uuid4().hex[:12]}"
     (folder / token).touch()
     try:
         yield token

@@ -133,7 +133,7 @@ def robustness_title(run: Run, found: Robustness) -> str:
     """Say in two lines what was found, for a figure."""
     low, high = found.mean_interval
     return (
-        f"MNIST-C: {found.mean:.1%} right in the mean (95 %: {low:.1%} to {high:.1%}), worst "
+        f"MNIST-C: mean accuracy {found.mean:.1%} (95 %: {low:.1%} to {high:.1%}), worst "
         f"{found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}\n"
         f"{run.describe()}, n = {found.table['n'].iloc[0]:,} test images"
     )

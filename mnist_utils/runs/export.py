@@ -65,13 +65,13 @@ def export_model(
         raise ConfigError(f"name: given {name!r}; allowed: up to 100 letters, digits, '_', '-' and '.', no leading '.'")
     path = run.path / "model.keras"
     if not path.is_file():
-        raise ExportError(f"run {run.name} has no network yet ({path} is missing); finish it with the command that began it")
+        raise ExportError(f"run {run.name} has no model yet ({path} is missing); finish it with the command that started it")
     parent = output / name
     there = [int(folder.name) for folder in parent.glob("[0-9]*") if folder.name.isdigit()]
     version = max(there, default=0) + 1 if version is None else version
     if version < 1 or version in there:
         taken = f"; taken: {', '.join(map(str, sorted(there)))}" if there else ""
-        raise ConfigError(f"version: given {version}; allowed: a whole number from 1 that is not there yet{taken}")
+        raise ConfigError(f"version: given {version}; allowed: a whole number from 1 that does not exist yet{taken}")
     model, images = inference.load_keras_model(path), _probe_images()
     expected = np.asarray(model.predict(images[..., None], verbose=0))
     parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,8 @@ def export_model(
         difference = float(np.abs(found - np.concatenate([expected, expected[:2]])).max())
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"the {kind} network differs from Keras's by {difference:.1e}, more than {TOLERANCE:.0e}; not kept"
+                f"the {kind} model's probabilities differ from Keras's by {difference:.1e}, more than {TOLERANCE:.0e}: "
+                "it was not kept"
             )
         folder.rename(parent / str(version))
     return parent / str(version), difference

@@ -78,7 +78,7 @@ def _read_json(path: Path, *keys: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         problem = f": {error}"
     if problem:
-        raise RunError(f"run {path.parent.name} is damaged: {path}{problem}. Delete its folder, or bring the file back")
+        raise RunError(f"run {path.parent.name} is damaged: {path}{problem}. Delete its folder, or restore the file")
     return content
 
 
@@ -89,7 +89,7 @@ def _read_metrics(folder: Path) -> RunMetrics:
         parts = {part: metrics_from_dict(content[part]) for part in ("validation", "test")}
         return RunMetrics(**parts, seconds=content["seconds"], temperature=float(content.get("temperature", 1.0)))
     except (TypeError, ValueError, KeyError) as error:
-        raise RunError(f"run {folder.name} is damaged: {path}: {error}. Delete its folder, or bring the file back") from None
+        raise RunError(f"run {folder.name} is damaged: {path}: {error}. Delete its folder, or restore the file") from None
 
 
 def is_trained(folder: Path) -> bool:
@@ -139,7 +139,7 @@ def find_model(model: str | None, results: Path) -> Path:
         return folder / "model.tflite"
     run = read_run(model, results)
     if not run.metrics:
-        raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that began it")
+        raise RunError(f"run {run.name} is incomplete ({run.incomplete}); finish it with the command that started it")
     return run.path / "model.tflite"
 
 

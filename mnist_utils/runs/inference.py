@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from mnist_utils._support.stderr import quiet_stderr
 from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.preprocessing.decode import Polarity
 from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
-from mnist_utils.runs.find import run_of_model
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
+FORMAT = 2  # of a run's folder; in 1 (no such key) the model was not calibrated, and validation predictions were not kept
 _BATCH = 500  # images at once, which bounds the memory
 
 
@@ -68,7 +69,7 @@ def _load_litert(path: Path) -> Predict:
         raise ModelError(f"{path} is not a LiteRT model: {str(error).splitlines()[0]}") from None
     given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     _check_shapes(path, given["shape_signature"], returned["shape_signature"])
-    temperature = _missing_temperature(path)
+    temperature = missing_temperature(path.parent)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         batch = np.ascontiguousarray(images, np.float32)[..., None]
@@ -83,9 +84,21 @@ def _load_litert(path: Path) -> Predict:
     return predict
 
 
-def _missing_temperature(path: Path) -> float:
-    run = run_of_model(path)
-    return run.missing_temperature if run else 1.0
+def missing_temperature(folder: Path) -> float:
+    """Say what the probabilities of a run's stored model must still be scaled by: 1 but in a run of an earlier version.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run; a folder that is none has nothing to scale.
+    """
+    try:
+        config, metrics = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "metrics.json")
+        )
+        return float(metrics["temperature"]) if config.get("format", 1) < FORMAT else 1.0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 1.0
 
 
 def load_keras_model(path: Path) -> Any:
@@ -105,7 +118,7 @@ def load_keras_model(path: Path) -> Any:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{path} cannot be loaded with safe_mode, which refuses code in a file: {reason}") from None
     _check_shapes(path, model.input_shape, model.output_shape)
-    if (temperature := _missing_temperature(path)) != 1:
+    if (temperature := missing_temperature(path.parent)) != 1:
         fold_temperature(model, temperature)
     return model
 

@@ -20,7 +20,8 @@ from mnist_utils import ConfigError
 from mnist_utils._support import files, interrupts
 from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
 from mnist_utils.runs.find import read_marks, read_run
-from mnist_utils.runs.run import FIGURES, FORMAT, INCOMPLETE, NOTEBOOKS, Part, Run, RunError, RunMetrics
+from mnist_utils.runs.inference import FORMAT
+from mnist_utils.runs.run import FIGURES, INCOMPLETE, NOTEBOOKS, Part, Run, RunError, RunMetrics
 from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -176,14 +177,28 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
         )
 
 
+def check_resumable(folder: Path, config: TrainConfig, dataset: Dataset) -> int:
+    """Refuse a run's folder that was started with something else; return how many epochs are done.
+
+    Raises
+    ------
+    RunError
+        Names what differs.
+    """
+    if not (folder / "config.json").exists():
+        return 0
+    run = read_run(folder, folder.parent)
+    check_same_config(run, config.model_dump() | {"sha256": dataset.sha256})
+    return run.epochs_done or 0
+
+
 def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open the folder of a new or an incomplete run; refuse one that was started with something else."""
     from mnist_utils.training.config import choose_precision
 
-    wanted = config.model_dump() | {"sha256": dataset.sha256}
+    check_resumable(folder, config, dataset)
     if (folder / "config.json").exists():
-        check_same_config(run := read_run(folder, folder.parent), wanted)
-        return run
+        return read_run(folder, folder.parent)
     mark_incomplete(folder, "training", "training was not finished")  # before config.json makes the folder a run
     content = {
         "format": FORMAT,

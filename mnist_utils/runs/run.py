@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mnist_utils.data.datasets import Dataset
     from mnist_utils.training.config import TrainConfig
 
-FORMAT = 2  # of the folder; in 1 (no such key) the model was not calibrated, and validation predictions were not kept
 REFERENCE = "reference"
 NOTEBOOKS = "notebooks"
 INCOMPLETE = "incomplete"
@@ -130,11 +129,6 @@ class Run:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    @property
-    def missing_temperature(self) -> float:
-        """What the probabilities of the stored model must still be scaled by: 1 but in a run of an earlier version."""
-        return self.metrics.temperature if self.metrics and self.facts.get("format", 1) < FORMAT else 1.0
-
     def describe(self) -> str:
         """Name the run, its model and what it was trained on, for the title of a figure."""
         return f"run {self.name} ({self.config.model}, trained on {self.dataset_name}, seed {self.config.seed})"
@@ -170,6 +164,8 @@ class Run:
         RunError
             If the file is missing or damaged, or was written before validation predictions were kept.
         """
+        from mnist_utils.runs.inference import missing_temperature
+
         path, before = self.path / "predictions.npz", "" if part == "test" else "validation_"
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -180,8 +176,8 @@ class Run:
                 raise ValueError(f"it holds {len(labels)} labels and probabilities of shape {probabilities.shape}")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(f"run {self.name} is damaged: {path}: {error}") from None
-        if self.missing_temperature != 1:
-            probabilities = apply_temperature(probabilities, self.missing_temperature).astype(np.float32)
+        if (temperature := missing_temperature(self.path)) != 1:
+            probabilities = apply_temperature(probabilities, temperature).astype(np.float32)
         return probabilities, labels
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:

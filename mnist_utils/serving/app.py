@@ -123,7 +123,7 @@ def create_app(model: Path) -> FastAPI:
         openapi_extra={"requestBody": _INSTANCES_BODY},
     )
     async def predict_instances(request: Request) -> TensorFlowResponse:
-        """Answer as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
+        """Predict as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
         probabilities = await _run_in_thread(lambda: classify(parse_instances(body)))
         count(probabilities)
@@ -137,18 +137,18 @@ def create_app(model: Path) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, bool]:
-        """Say that the process answers."""
+        """Report that the process is alive."""
         return {"Success": True}
 
     @app.get("/readyz", responses=error_responses(503))
     async def readyz() -> dict[str, bool]:
-        """Say whether a picture sent now would be answered: asks the model through the same queue."""
+        """Report whether the server can predict now: the model predicts through the same queue as for pictures."""
         await _run_in_thread(lambda: classify(np.zeros((1, 28, 28))))
         return {"Success": True}
 
     @app.get("/version")
     async def version() -> dict[str, str]:
-        """Say which version of the program answers, and with which model."""
+        """Report the version of the program, and the model."""
         return facts
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -180,8 +180,8 @@ def model_facts(model: Path) -> dict[str, str]:
         return facts | {"run": model.name}
     return facts | {
         "run": run.name,
-        "network": run.config.model,
-        "trained on": run.dataset_name,
+        "architecture": run.config.model,
+        "dataset": run.dataset_name,
     }
 
 

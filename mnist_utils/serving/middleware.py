@@ -126,7 +126,7 @@ def log_requests(app: ASGIApp, registry: CollectorRegistry, known: set[str]) -> 
     """Count and time every request, and write a line of JSON about it to stderr."""
     # Not prometheus-fastapi-instrumentator: its own metrics have the label `handler`, and another would need this code.
     requests = Counter("mnist_requests", "Requests", ["method", "path", "status"], registry=registry)
-    seconds = Histogram("mnist_request_seconds", "From the headers to the answer's end", ["path"], registry=registry)
+    seconds = Histogram("mnist_request_seconds", "From the headers to the end of the response", ["path"], registry=registry)
 
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -68,9 +68,10 @@ def run_server(model: Path, host: str, port: int, workers: int) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     facts = model_facts(model)
-    trained = f" ({facts['network']}, trained on {facts['trained on']})" if "trained on" in facts else ""
+    trained = f" ({facts['architecture']}, trained on {facts['dataset']})" if "dataset" in facts else ""
     print(
-        f"open {_address(host, listener.getsockname()[1])} - network: {facts['run']}{trained}. Ctrl-C ends it.", flush=True
+        f"open {_address(host, listener.getsockname()[1])} - model: {facts['run']}{trained}. Press Ctrl-C to stop.",
+        flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):
         if workers == 1:

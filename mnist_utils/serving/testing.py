@@ -49,7 +49,7 @@ def running_server(model: Path, *, seconds: float = 60) -> Iterator[str]:
             if not line:
                 log.seek(0)
                 raise LocalServerError(f"the server did not come up: {log.read().strip() or f'silent for {seconds:g} s'}")
-            yield line.split()[1]  # "open http://127.0.0.1:40001 - network: ..."
+            yield line.split()[1]  # "open http://127.0.0.1:40001 - model: ..."
         finally:
             process.terminate()
             try:

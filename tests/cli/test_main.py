@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_made_and_a_bad_name_are_told_before_anything_is
     (tmp_path / "file").write_text("")
     status, _, err = mnist("train", *QUICK, "--results", str(tmp_path / "file"))
     assert (status, len(err.splitlines())) == (1, 1)
-    assert err.endswith("Choose another folder.\n")
+    assert err.endswith("Check the path.\n")
     status, _, err = mnist("train", *QUICK, "--results", str(tmp_path), "--run", "../evil")
     assert (status, err.startswith("mnist: run: given '../evil'; allowed:")) == (2, True)
 
@@ -282,7 +282,7 @@ def test_predict_explain_draws_the_steps(
 
 
 def test_predict_without_a_picture(mnist: Cli) -> None:
-    assert mnist("predict") == (2, "", "mnist: images: none given; name at least one picture, or set IMG_PATH\n")
+    assert mnist("predict") == (2, "", "mnist: pictures: none given; name at least one, or set IMG_PATH\n")
 
 
 def test_predict_with_stderr_closed(results: Path, seven: Path) -> None:

@@ -31,7 +31,7 @@ def test_values_are_read(given: Any, values: Any) -> None:
 
 @pytest.mark.parametrize("given", ["5:5", "5:2", "0:9:0", "0:10000000", "0:99999999999999999999"])
 def test_a_range_without_end_or_content_is_refused(given: str) -> None:
-    with pytest.raises(ConfigError, match=r"allowed: 1 to 100,000 \(0:5 is"):
+    with pytest.raises(ConfigError, match=r"allowed: low:high with 1 to 100,000 values \(0:5 is"):
         grid.parse_values("seed", given)
 
 
@@ -95,10 +95,11 @@ def test_a_random_draw_of_few_combinations_takes_them_all() -> None:
 @pytest.mark.parametrize(
     ("given", "random", "words"),
     [
-        ({"conv_dropout": "0..0.5"}, None, r"conv_dropout: given 0\.\.0\.5, which has no end; say how many"),
+        ({"conv_dropout": "0..0.5"}, None, r"conv_dropout: given 0\.\.0\.5, a continuous range; say how many"),
         ({"seed": "0..5"}, 3, r"seed: given 0\.\.5; allowed: a list"),
         ({"epochs": "1.2..1.8"}, 3, r"epochs: given 1\.2\.\.1\.8, with no whole number in it"),
         ({"batch_size": "64"}, 0, "random: given 0; allowed: from 1"),
+        ({"seed": "0:3"}, 2, "random: given 2, but only seeds vary"),
         ({"batch_size": "1:1000", "seed": "0:1000"}, None, "999,000 trials; allowed: up to 100,000"),
         ({"seed": "3:1"}, None, "seed: given 3:1"),
         ({"batch_size": []}, None, "batch_size: given an empty list"),

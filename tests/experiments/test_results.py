@@ -197,5 +197,5 @@ def test_the_chosen_is_best_on_validation_and_only_its_tests_are_opened() -> Non
 
 def test_in_words_no_winner_inside_the_noise() -> None:
     words = results.formatted_settings(results.settings_table(results.trials_table(grid())))
-    assert words["against the first"].tolist() == ["", "cannot tell", "worse", "worse"]
+    assert words["against the first"].tolist() == ["", "not significant", "worse", "worse"]
     assert words.iloc[0].tolist() == ["0", "64", 3, "96.00%", "93.52-98.48", "1.0", ""]

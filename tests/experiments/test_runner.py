@@ -176,13 +176,13 @@ def test_the_command_sweeps_resumes_and_prints_a_table(mnist: Cli, tmp_path: Pat
     arguments += ["-p", "seed", "0:2"]
     status, out, err = mnist(*arguments)
     assert status == 0
-    assert "2 trials, 2 of them to be done" in err
+    assert "2 trials, 2 of them to train" in err
     assert "its test accuracy" in out
     folder = tmp_path / store.SWEEPS / "mine"
     assert {path.name for path in folder.iterdir()} == {"sweep.json", "table.csv", "report.html", "trials"}
     status, again, err = mnist(*arguments)
     assert (status, again) == (0, out)
-    assert "2 trials, 0 of them to be done" in err
+    assert "2 trials, 0 of them to train" in err
     with run_lock(folder, "mine"):
         status, _, err = mnist(*arguments)
     assert status != 0
