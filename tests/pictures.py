@@ -1,4 +1,4 @@
-"""Pictures as people bring them, made from a 28x28 digit: for the tests, for benchmarks/pictures.py, and to try things on.
+"""Rendered pictures of a 28x28 digit: for the tests, for benchmarks/pictures.py, and to try things on.
 
 Each kind is a function from a digit (uint8, white on black) and a random generator to a file's content.
 `python -m tests.pictures FOLDER` writes one of each kind, made from the embedded digits.

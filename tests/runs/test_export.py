@@ -58,7 +58,7 @@ def litert(folder: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras's, while it imports tf2onnx
 @pytest.mark.parametrize(("kind", "ask"), [("saved_model", saved_model), ("onnx", onnx), ("litert", litert)])
-def test_an_exported_network_answers_as_keras(
+def test_an_exported_model_predicts_as_keras(
     kind: export.Format,
     ask: Callable[[Path], Any],
     reference: Run,
@@ -87,7 +87,7 @@ def test_the_command_takes_the_next_version_and_leaves_nothing_beside(
     assert [path.name for path in (tmp_path / "digits" / "8").iterdir()] == ["model.tflite"]
 
 
-def test_a_network_that_answers_otherwise_is_not_kept(
+def test_a_model_that_predicts_otherwise_is_not_kept(
     reference: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = export.load_exported
@@ -97,7 +97,7 @@ def test_a_network_that_answers_otherwise_is_not_kept(
         return lambda images: predict(images) + np.float32(1e-4)
 
     monkeypatch.setattr(export, "load_exported", shifted)
-    with pytest.raises(ExportError, match=r"the litert network differs from Keras's by 1\.\de-04"):
+    with pytest.raises(ExportError, match=r"the litert model's probabilities differ from Keras's by 1\.\de-04"):
         export.export_model(reference, "litert", tmp_path)
     assert list((tmp_path / "mnist").iterdir()) == []
 
@@ -122,6 +122,6 @@ def test_what_is_not_allowed_is_refused_before_anything_is_written(
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "mnist", tmp_path / "mnist" / "2", tmp_path / "mnist" / "3"]
 
 
-def test_a_run_without_a_network_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"run half has no network yet"):
+def test_a_run_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"run half has no model yet"):
         export.export_model(Run(tmp_path / "half", {}, None, "training was not finished"), "onnx", tmp_path)
