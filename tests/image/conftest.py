@@ -102,7 +102,8 @@ def new_clone(path: Path, **environment: str) -> Workbench:
     ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".env")
     for folder in "docker", "mnist_utils", "notebooks", "results/reference":  # what docker/lab compares with the image
         shutil.copytree(CLONE / folder, path / folder, ignore=ignored)
-    shutil.copy(CLONE / "pyproject.toml", path)
+    for name in "pyproject.toml", "LICENSE":
+        shutil.copy(CLONE / name, path)
     (path / "work").mkdir()
     home = path.with_name(f"{path.name}'s home")
     home.mkdir()
