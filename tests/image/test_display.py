@@ -30,7 +30,13 @@ class Screen:
     number: int
 
     def windows(self) -> str:
-        return self._ask("xwininfo", "-root", "-tree").decode()
+        until = time.monotonic() + 20
+        while True:
+            try:
+                return self._ask("xwininfo", "-root", "-tree").decode()
+            except subprocess.CalledProcessError:  # a window that was in its list is closed before it asks for its name
+                if time.monotonic() > until:
+                    raise
 
     def picture(self, path: Path) -> np.ndarray:
         path.write_bytes(self._ask("import", "-window", "root", "png:-"))

@@ -60,11 +60,13 @@ def test_a_browser_runs_the_training_notebook_and_sees_its_figures(
 OWN = """\
 import os
 import tensorflow as tf
-from mnist_utils import runs
-from mnist_utils.training import prepare
+from mnist_utils.runs.find import results_dir
+from mnist_utils.runs.record import record_run
+from mnist_utils.training.config import make_config
+from mnist_utils.training.fit import load_training_data
 import matplotlib.pyplot as plt
-config, data = prepare(dataset="digits", epochs=1)
-run = runs.record(config, data, "own-{}".format(os.path.basename(os.getcwd())), runs.results_dir(), progress=False)
+config, data = load_training_data(make_config(dataset="digits", epochs=1))
+run = record_run(config, data, "own-{}".format(os.path.basename(os.getcwd())), results_dir(), progress=False)
 plt.plot([1, 2]); plt.show()
 print("path:", run.path)
 """

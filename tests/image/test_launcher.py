@@ -83,7 +83,7 @@ def test_starting_again_tells_the_same_address_and_by_hand_it_is_the_same_lab(la
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, lab)
     assert workbench.compose("exec", "-T", "lab", "address").stdout.strip() == lab
     assert "changed since" not in again.stderr
-    script = workbench.path / "mnist_utils" / "backend.py"
+    script = workbench.path / "mnist_utils" / "__init__.py"
     text = script.read_text()
     script.write_text(text + "\n")
     try:
