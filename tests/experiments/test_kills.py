@@ -158,8 +158,9 @@ def test_the_scheduler_killed_at_random_times(tmp_path: Path, undisturbed: pd.Da
     results, killed = tmp_path / "results", 0
     for after in 1, 4:
         with cluster_of(tmp_path / f"cluster-{after}") as (address, processes):
+            before = done(results)
             process = command(results, "--scheduler", address)
-            wait_a_while(process, results, after)
+            wait_a_while(process, results, max(after, before + 1))  # it has found the scheduler
             alive = process.poll() is None
             processes[0].kill()
             out, _ = process.communicate(timeout=120)
