@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils._support.arrays import Images
+from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.drawn import draw_digits
 
 Floats = NDArray[np.float32]
 _Sides = NDArray[np.int64]
@@ -17,30 +18,40 @@ _SIDE = 28
 _MARGIN = 6  # black pixels around each image, for coordinates outside it
 _AT_ONCE = 512  # images in one call of OpenCV's remap; with margins, they have fewer rows than its limit of 2**15
 _KNOTS = 5  # per side of the grid that bends an image: one every six pixels, about the width of a stroke's turn
+_DRAWN, _TONED = 0.4, 0.4  # the shares of images that `pictures` draws anew, and changes as `polarity` does
 _LEAST_CONTRAST = 0.15  # between ink and paper; black to white is 1
 _BEND = 1.7  # pixels, standard deviation of a knot's displacement
 
 
-def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
+def augment(x: Images, kind: str, random: np.random.Generator, *, labels: Labels | None = None) -> Images:
     """Change each image at random.
 
     Parameters
     ----------
     x : uint8 array, shape (n, 28, 28), white on black
-    kind : {"none", "shift", "affine", "elastic", "erase", "contrast", "polarity"}
-        shift: by at most one pixel. affine: rotation (up to 15 degrees), scale (10 %), shear (0.2) and shift (2.5 pixels).
-        elastic: affine, and a smooth bend (Simard, Steinkraus and Platt 2003). erase: elastic, and in half of the images,
-        at random, a black rectangle with sides of 3 to 9 pixels (Zhong et al. 2020). contrast: elastic, but with rotation
-        up to 25 degrees, scale 0.65 to 1.15 and shift up to 4 pixels; up to six rectangles, from bars to squares, are
-        covered: up to four with one grey each, before the image is turned and bent, and up to two with grey or noise
-        after; and the greys go through a random curve that keeps ink brighter than paper. polarity: contrast, but the
-        curve may have any shape: ink may become darker than paper, or equally dark, which leaves outlines; and a
-        rectangle may be inverted.
+    kind : {"none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"}
+        shift: by at most one pixel. pictures: for photos, scans and drawings of digits: a part of the images, at random, is
+        replaced by the same digit as others draw or print it (`draw_digits`); then shift, and for a part also polarity.
+        affine: rotation (up to 15 degrees), scale (10 %), shear (0.2) and shift (2.5 pixels). elastic: affine, and a smooth
+        bend (Simard, Steinkraus and Platt 2003).
+        erase: elastic, and in half of the images, at random, a black rectangle with sides of 3 to 9 pixels (Zhong et al.
+        2020). contrast: elastic, but with rotation up to 25 degrees, scale 0.65 to 1.15 and shift up to 4 pixels; up to
+        six rectangles, from bars to squares, are covered: up to four with one grey each, before the image is turned and
+        bent, and up to two with grey or noise after; and the greys go through a random curve that keeps ink brighter than
+        paper. polarity: contrast, but the curve may have any shape: ink may become darker than paper, or equally dark,
+        which leaves outlines; and a rectangle may be inverted.
     random : numpy.random.Generator
+    labels : uint8 array, shape (n,), values 0 to 9, optional
+        Which digits the images show; needed for ``pictures``.
 
     Returns
     -------
     uint8 array, shape (n, 28, 28)
+
+    Raises
+    ------
+    ValueError
+        If the kind is ``pictures`` and there are no labels.
 
     References
     ----------
@@ -52,6 +63,8 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
         return x
     if kind == "shift":
         return _random_shift(x, random)
+    if kind == "pictures":
+        return _as_in_pictures(x, random, labels)
     toned = kind in ("contrast", "polarity")
     changed = np.empty_like(x)
     for start in range(0, len(x), _AT_ONCE):
@@ -73,6 +86,16 @@ def augment(x: Images, kind: str, random: np.random.Generator) -> Images:
     if kind == "erase":
         erase(changed, random)
     return changed
+
+
+def _as_in_pictures(x: Images, random: np.random.Generator, labels: Labels | None) -> Images:
+    if labels is None:
+        raise ValueError("augment: pictures needs the labels of the images")
+    x, drawn = x.copy(), random.random(len(x)) < _DRAWN
+    x[drawn] = draw_digits(labels[drawn], random)
+    x, toned = _random_shift(x, random), random.random(len(x)) < _TONED
+    x[toned] = augment(x[toned], "polarity", random)
+    return x
 
 
 def _random_shift(x: Images, random: np.random.Generator) -> Images:

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -31,7 +32,8 @@ _TURNS = {  # EXIF orientation -> the operation that undoes it
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_535  # pixels; LibTIFF takes half a minute for a broken fax of millions of short lines
-_WORKING_SIDE = 512  # pixels; enough for a digit, and a phone's photo has fifty times as many pixels
+ONE_DIGIT, MANY_DIGITS = 512, 1280  # pixels, the longer side; a phone's photo of a digit has fifty times as many pixels
+_SMALL = 64  # pixels; a picture of no larger sides has strokes of a few pixels
 LEAST_CONTRAST = 0.08  # between paper and ink; black to white is 1
 
 # Pillow logs defects of pictures, whether it then rejects them or not; without this, the log would reach stderr.
@@ -57,8 +59,25 @@ class ImageError(MnistError):
         return ": ".join(self.args)
 
 
-def decode_picture(picture: Path | bytes) -> Floats:
-    """Decode a picture, turn it upright, put it on white; float, shape (height, width, 3), values 0 (black) to 1."""
+def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
+    """Decode a picture, turn it upright, put it on white, shrink it.
+
+    Parameters
+    ----------
+    picture : Path or bytes
+        A file or its content.
+    side : int
+        The longer side that it has at most, in pixels: `ONE_DIGIT` or `MANY_DIGITS`.
+
+    Returns
+    -------
+    float array, shape (height, width, 3), values 0 (black) to 1
+
+    Raises
+    ------
+    ImageError
+        If it is missing, too large or damaged.
+    """
     try:
         content = picture if isinstance(picture, bytes) else _read_limited(picture)
         if not content:
@@ -71,7 +90,7 @@ def decode_picture(picture: Path | bytes) -> Floats:
                 raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels")
             if max(image.size) > MAX_SIDE:
                 raise ImageError("too large", f"a side of more than {MAX_SIDE:,} pixels")
-            image.draft("RGB", (_WORKING_SIDE, _WORKING_SIDE))  # a JPEG decodes straight to about that size
+            image.draft("RGB", (side, side))  # a JPEG decodes straight to about that size
             image.load()
             if image.mode in ("P", "PA") and image.palette is None:
                 raise ImageError("cannot be decoded", "its palette is missing")
@@ -81,7 +100,7 @@ def decode_picture(picture: Path | bytes) -> Floats:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
-    small = _shrink(image)
+    small = _shrink(image, side)
     if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255
         values = np.asarray(small, np.float64)
         low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
@@ -91,16 +110,23 @@ def decode_picture(picture: Path | bytes) -> Floats:
     small = small.convert("RGB")
     turn = _exif_orientation(image)
     upright = small if turn is None else small.transpose(turn)
-    upright.thumbnail((_WORKING_SIDE, _WORKING_SIDE), reducing_gap=2.0)
+    upright.thumbnail((side, side), reducing_gap=2.0)
     return np.asarray(upright, np.float32) / np.float32(255)
 
 
-def _shrink(image: Image.Image) -> Image.Image:
+def enlarge(colour: Floats) -> Floats:
+    """Enlarge a small picture eight times, smoothly, so that strokes of one or two pixels can be measured and widened."""
+    if max(colour.shape[:2]) > _SMALL:
+        return colour
+    return np.clip(cv2.resize(colour, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def _shrink(image: Image.Image, side: int) -> Image.Image:
     """Shrink a large picture to about twice the working size; mode F if it has more than 8 bits, else RGBA or RGB.
 
     It works in bands: copies of the complete picture, at four or more bytes per pixel, would take a gigabyte.
     """
-    factor = max(1, max(image.size) // (2 * _WORKING_SIDE))
+    factor = max(1, max(image.size) // (2 * side))
     mode = "F" if image.mode.startswith(("I", "F")) else "RGBA" if image.has_transparency_data else "RGB"
     small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
     step = factor * max(1, 1_000_000 // (image.width * factor))

@@ -9,18 +9,11 @@ import numpy as np
 
 from mnist_utils._support.arrays import Floats, Images
 from mnist_utils.preprocessing.center import center_digit
-from mnist_utils.preprocessing.decode import ImageError, Polarity, decode_picture
-from mnist_utils.preprocessing.segment import (
-    LEAST_SIDE,
-    border_pixels,
-    check_contrast,
-    cut_box,
-    find_frame,
-    find_ink,
-    keep_strokes,
-    to_grey,
-    widen_strokes,
-)
+from mnist_utils.preprocessing.decode import ImageError, Polarity, decode_picture, enlarge
+from mnist_utils.preprocessing.frames import cut_box, find_frame
+from mnist_utils.preprocessing.ink import border_pixels, check_contrast, find_ink, find_marks, to_grey
+from mnist_utils.preprocessing.segment import LEAST_SIDE, keep_strokes, widen_strokes
+from mnist_utils.preprocessing.surroundings import clear_surroundings
 
 
 @dataclass(frozen=True)
@@ -50,6 +43,51 @@ class PreprocessedImage:
     steps: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class PictureInk:
+    """The ink of a picture, and where it lies.
+
+    Attributes
+    ----------
+    colour : float array, shape (height, width, 3), values 0 to 1
+        The picture, enlarged if it was small.
+    cleared : float array
+        The part inside the innermost frame, its surroundings painted over.
+    ink : float array, shape of that part, values 0 (paper) to 1 (ink)
+    corner : (left, top), pixels
+        Where in the picture that part begins.
+    inverted : bool
+        Whether the ink is darker than the paper.
+    frames : int
+        Number of frames around that part.
+    """
+
+    colour: Floats
+    cleared: Floats
+    ink: Floats
+    corner: tuple[int, int]
+    inverted: bool
+    frames: int
+
+
+def read_ink(colour: Floats, polarity: Polarity = "auto") -> PictureInk:
+    """Find the ink of an upright picture.
+
+    Raises
+    ------
+    ImageError
+        If nothing stands out.
+    """
+    colour = enlarge(colour)
+    boxes = [(0, 0, *colour.shape[:2])]
+    while len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
+        top, left = boxes[-1][:2]
+        boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
+    marks = clear_surroundings(find_marks(cut_box(colour, boxes[-1])))
+    ink, inverted = find_ink(marks, polarity)
+    return PictureInk(colour, marks.colour, ink, boxes[-1][1::-1], inverted, len(boxes) - 1)
+
+
 def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> PreprocessedImage:
     """Turn a picture into a model's input.
 
@@ -68,12 +106,8 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
     colour = decode_picture(picture)
     if colour.shape[:2] == (28, 28) and (ready := _preprocess_mnist_like(colour, polarity)):
         return ready
-    boxes = [(0, 0, *colour.shape[:2])]
-    while len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
-        top, left = boxes[-1][:2]
-        boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
-    top, left = boxes[-1][:2]
-    ink, inverted = find_ink(cut_box(colour, boxes[-1]), polarity)
+    read = read_ink(colour, polarity)
+    colour, (left, top), ink = read.colour, read.corner, read.ink
     kept = keep_strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
     if not len(rows) or max(np.ptp(rows), np.ptp(columns)) < LEAST_SIDE:
@@ -89,18 +123,19 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
     )
     return PreprocessedImage(
         center_digit(widened),
-        inverted,
+        read.inverted,
         (round(crop[0], 4), round(crop[1], 4), round(crop[2], 4), round(crop[3], 4)),
-        frames=len(boxes) - 1,
+        frames=read.frames,
         stroke=round(stroke, 3),
-        steps={"upright": colour, "ink": ink, "strokes": kept, "cut out": widened},
+        steps={"upright": colour, "without surroundings": read.cleared, "ink": ink, "strokes": kept, "cut out": widened},
     )
 
 
 def _preprocess_mnist_like(colour: Floats, polarity: Polarity) -> PreprocessedImage | None:
     """Use a picture that already has MNIST's form without cropping, which could only harm it; None if it has not.
 
-    In MNIST's form, the digit's centre of mass is within half a pixel of (14, 14) and its box is at most 20x20.
+    In MNIST's form, the digit's centre of mass is within half a pixel of (14, 14), its box is at most 20x20, and its edges
+    are soft. What a paint program or somebody's threshold made of 28x28 pixels has hard edges.
     """
     grey = np.round(255 * to_grey(colour))  # whole numbers: a picture and its negative give identical results
     paper = float(np.median(border_pixels(grey)))
@@ -112,6 +147,8 @@ def _preprocess_mnist_like(colour: Floats, polarity: Polarity) -> PreprocessedIm
     rows, columns = ink.sum(axis=1), ink.sum(axis=0)
     off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
     if off > 0.75 or max(np.ptp(np.flatnonzero(sums)) for sums in (rows, columns)) > 21:
+        return None
+    if ((ink > 0.15) & (ink < 0.85)).sum() < 0.2 * (ink > 0.15).sum():
         return None
     return PreprocessedImage(
         np.round(255 * ink).astype(np.uint8), inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink}

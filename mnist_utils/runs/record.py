@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support import files, interrupts
@@ -26,6 +27,7 @@ from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
     from mnist_utils.data.datasets import Dataset
+    from mnist_utils.training.backend import keras
     from mnist_utils.training.config import TrainConfig
 
 LOCKED_FOLDER = "MNIST_LOCKED_FOLDER"  # environment variable of the kernels of `mnist run`: the folder that it works on
@@ -214,11 +216,28 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     return read_run(folder, folder.parent)
 
 
+def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, validation: NDArray[np.float32]) -> float:
+    """Fit the temperature on validation images; for pictures, on such as are about as hard to predict as people's.
+
+    MNIST's own are too easy for that: on real pictures, a model that is calibrated on them is far too confident.
+    """
+    from mnist_utils.data.augmentation import augment
+    from mnist_utils.data.drawn import draw_digits
+    from mnist_utils.evaluation.calibration import fit_temperature
+    from mnist_utils.training.fit import predict_probabilities
+
+    if config.augment != "pictures":
+        return fit_temperature(validation, dataset.y_validation)
+    random = np.random.default_rng((config.seed, 1))
+    hard = augment(draw_digits(dataset.y_validation, random), "erase", random)
+    return fit_temperature(predict_probabilities(model, hard), dataset.y_validation)
+
+
 def _train_and_write(config: TrainConfig, dataset: Dataset, run: Run, progress: bool) -> None:
     # TensorFlow and matplotlib: whoever lists or compares runs does without.
     import pandas as pd
 
-    from mnist_utils.evaluation.calibration import apply_temperature, fit_temperature
+    from mnist_utils.evaluation.calibration import apply_temperature
     from mnist_utils.evaluation.metrics import compute_metrics
     from mnist_utils.training.architectures import fold_temperature
     from mnist_utils.training.fit import predict_probabilities, train
@@ -229,7 +248,7 @@ def _train_and_write(config: TrainConfig, dataset: Dataset, run: Run, progress: 
     start = time.perf_counter()
     validation = predict_probabilities(trained.model, dataset.x_validation)
     test = predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
-    temperature = fit_temperature(validation, dataset.y_validation)
+    temperature = _temperature(config, dataset, trained.model, validation)
     fold_temperature(trained.model, temperature)
     with interrupts.defer_interrupt():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         files.write_atomic(folder / "model.keras", trained.model.save)

@@ -13,7 +13,7 @@ from mnist_utils import ConfigError
 
 DatasetName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist"]
 ModelName = Literal["fast", "accurate", "simple", "branched"]
-Augment = Literal["none", "shift", "affine", "elastic", "erase", "contrast", "polarity"]
+Augment = Literal["none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "one_cycle"]
 
@@ -93,7 +93,8 @@ class TrainConfig(BaseModel):
     )
     augment: Augment = Field(
         "none",
-        description="random changes of each image in each epoch; each kind after shift changes more than the one before",
+        description="random changes of each image in each epoch; pictures is for photos, scans and drawings of digits; "
+        "each kind from affine on changes more than the one before",
     )
 
     model: ModelName = Field("fast", description="architecture; it also sets the defaults of the fields below")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.progress import ShowProgress, progress_display
@@ -67,7 +68,11 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
     ------
     DataError
         If the data set is not available.
+    ConfigError
+        If ``augment`` is ``pictures`` and the data set is not one of digits.
     """
+    if config.augment == "pictures" and config.dataset not in ("auto", "mnist", "digits"):
+        raise ConfigError(f"augment: pictures draws digits, and {config.dataset} has none; allowed: any other")
     dataset = load_dataset(
         config.dataset,
         data_dir=data_dir,
@@ -175,7 +180,7 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
-    return augment(x[order], config.augment, random), one_hot_targets(y[order], config.label_smoothing)
+    return augment(x[order], config.augment, random, labels=y[order]), one_hot_targets(y[order], config.label_smoothing)
 
 
 def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:

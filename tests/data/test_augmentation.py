@@ -13,6 +13,7 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.training.config import Augment
 
 KINDS = get_args(Augment)
+LABELS = np.arange(600, dtype=np.uint8) % 10  # for `pictures`
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def random(seed: int = 0) -> np.random.Generator:
 @pytest.mark.parametrize("kind", KINDS)
 def test_follows_from_the_seed_and_leaves_its_argument_alone(kind: str, digits: Images) -> None:
     before = digits.copy()
-    first, again, other = (augment(digits, kind, random(seed)) for seed in (1, 1, 2))
+    first, again, other = (augment(digits, kind, random(seed), labels=LABELS) for seed in (1, 1, 2))
     np.testing.assert_array_equal(digits, before)
     np.testing.assert_array_equal(first, again)
     assert first.shape == digits.shape
@@ -40,7 +41,18 @@ def test_follows_from_the_seed_and_leaves_its_argument_alone(kind: str, digits: 
 def test_images_do_not_affect_each_other(kind: str, digits: Images) -> None:
     neighbours = digits.copy()
     neighbours[1::2] = 255
-    np.testing.assert_array_equal(augment(digits, kind, random())[::2], augment(neighbours, kind, random())[::2])
+    np.testing.assert_array_equal(
+        augment(digits, kind, random(), labels=LABELS)[::2], augment(neighbours, kind, random(), labels=LABELS)[::2]
+    )
+
+
+def test_pictures_shifts_four_in_ten_images_and_draws_or_tones_the_others(digits: Images) -> None:
+    rolls = [np.roll(digits, (row, column), (1, 2)) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+    made = augment(digits, "pictures", random(), labels=LABELS)
+    kept = np.any([(made == roll).all(axis=(1, 2)) for roll in rolls], axis=0)
+    assert kept.mean() == pytest.approx(0.6 * 0.6, abs=0.05)
+    with pytest.raises(ValueError, match="labels"):
+        augment(digits, "pictures", random())
 
 
 def test_shift_is_one_of_nine_rolls(digits: Images) -> None:

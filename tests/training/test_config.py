@@ -69,7 +69,10 @@ def test_is_frozen() -> None:
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
         ({"model": "nosuch"}, "model: given nosuch; allowed: fast, accurate, simple, branched"),
         ({"dataset": "nosuch"}, "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist"),
-        ({"augment": "flip"}, "augment: given flip; allowed: none, shift, affine, elastic, erase, contrast, polarity"),
+        (
+            {"augment": "flip"},
+            "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity",
+        ),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
         ({"schedule": "step"}, "schedule: given step; allowed: constant, one_cycle"),
         ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
