@@ -119,10 +119,10 @@ def _zero(random: np.random.Generator) -> Strokes:
 
 
 def _one(random: np.random.Generator) -> Strokes:
-    """Draw a stem, most often with a flag at its top, 20 to 75 degrees below the horizontal, and some with a foot."""
+    """Draw a stem, most often with a flag at its top, 24 to 75 degrees below the horizontal, and some with a foot."""
     strokes = [_line((0.4, 0), (0.4 + random.normal(0, 0.03), 1))]
     if random.random() < 0.75:
-        angle, length = np.deg2rad(random.uniform(20, 75)), random.uniform(0.1, 0.62)
+        angle, length = np.deg2rad(random.uniform(24, 75)), random.uniform(0.1, 0.62)
         tip = 0.4 - length * np.cos(angle), length * np.sin(angle)
         bow = random.normal(0, 0.04)
         strokes.append(_line((0.4, 0), ((0.4 + tip[0]) / 2 + bow, tip[1] / 2 + bow), tip))
@@ -183,9 +183,9 @@ def _six(random: np.random.Generator) -> Strokes:
 
 
 def _seven(random: np.random.Generator) -> Strokes:
-    """Draw a bar that is almost level and a stem; some have a bar across the stem, some a serif."""
-    corner, tilt = random.uniform(0.5, 0.62), random.normal(0, 0.03)
-    foot = random.uniform(0.08, 0.36)
+    """Draw a bar, level or up to 15 degrees from it, and a stem; some have a bar across the stem, some a serif."""
+    corner = random.uniform(0.28, 0.62)
+    tilt, foot = corner * np.tan(np.deg2rad(random.uniform(-8, 15))), corner - random.uniform(0.05, 0.5)
     bend = random.normal(0, 0.04)
     middle = (corner + foot) / 2 + bend, 0.5
     strokes = [_line((0, tilt), (corner, 0)), _line((corner, 0), middle, (foot, 1))]

@@ -65,14 +65,14 @@ def find_rows(ink: Floats) -> tuple[list[list[Piece]], float]:
     usual : float
         The usual height of the digits, 0 where there are none.
     """
-    mask = ink > 0.5
-    parts, boxes = connected_parts(mask)
+    parts, boxes = connected_parts(ink > 0.5)
+    boxes[_tables(boxes), cv2.CC_STAT_AREA :] = 0
     large = _large(boxes)
     if not len(large):
         return [], 0.0
     usual = float(np.median(boxes[large, cv2.CC_STAT_HEIGHT]))
     sides = np.maximum(boxes[:, cv2.CC_STAT_HEIGHT], boxes[:, cv2.CC_STAT_WIDTH])
-    kept = [part for part in range(1, len(boxes)) if sides[part] >= _SPECK * usual]
+    kept = [part for part in range(1, len(boxes)) if sides[part] >= _SPECK * usual and boxes[part, cv2.CC_STAT_AREA]]
     groups = _joined([[part] for part in kept], boxes, usual)
     pieces = [_piece(ink, parts, boxes, group) for group in groups]
     rows = _rows(pieces, usual)
@@ -93,15 +93,31 @@ def join(pieces: list[Piece]) -> Piece:
     return Piece((left, top, right, bottom), ink, pieces[0].cut)
 
 
+def _tables(boxes: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Mark the parts that are no digits but lie around three or more: the lines of a table."""
+    left, top, width, height, area = boxes.T
+    some = area >= 0.002 * area[1:].max(initial=0)
+    some[0] = False
+    inside = (
+        (left[:, None] < left)
+        & (top[:, None] < top)
+        & (left[:, None] + width[:, None] > left + width)
+        & (top[:, None] + height[:, None] > top + height)
+    )
+    around = (inside & some).sum(axis=1) >= 3
+    around[0] = False  # the paper
+    return around
+
+
 def _large(boxes: NDArray[np.int32]) -> NDArray[np.intp]:
     """Find the parts that can be a whole digit: of the tallest ones' order, not of a speck's."""
     heights, areas = boxes[1:, cv2.CC_STAT_HEIGHT].astype(float), boxes[1:, cv2.CC_STAT_AREA].astype(float)
-    if not len(heights):
+    if not areas.any():
         return np.zeros(0, np.intp)
     order = heights.argsort()
-    share = np.cumsum(areas[order]) / areas.sum()
+    share = np.cumsum(areas[order]) / max(areas.sum(), 1)
     tall = heights[order][np.searchsorted(share, 0.5)]  # half of the ink is in parts at least so tall
-    return 1 + np.flatnonzero(heights >= 0.5 * tall)
+    return 1 + np.flatnonzero((heights >= 0.5 * tall) & (areas > 0))
 
 
 def _joined(groups: list[list[int]], boxes: NDArray[np.int32], usual: float) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from mnist_utils._support.arrays import Floats, Images
 from mnist_utils.preprocessing.center import center_digit
 from mnist_utils.preprocessing.decode import MANY_DIGITS, ImageError, Polarity, decode_picture
 from mnist_utils.preprocessing.pieces import MOST_PIECES, Piece, find_rows, join
-from mnist_utils.preprocessing.reader import read_ink
+from mnist_utils.preprocessing.reader import PictureInk, read_ink
 from mnist_utils.preprocessing.segment import LEAST_SIDE, widen_strokes
 from mnist_utils.runs.inference import Predict
 
-_MOST_DIGITS = 500  # of one picture: a page of text has more pieces, and no number
+Box = tuple[float, float, float, float]
+
+_MOST_PIECES = 500  # of one picture: a page of text has more, and no number
+_SURE, _ALIKE = 0.9, 0.65  # several digits have at least this probability each, and this height, relative to the tallest
+_UPRIGHT = 0.75  # mean probability below which the picture may lie on its side
 
 # What a way to put pieces together costs, beside what the model says of each digit: -log of its probability.
 _CUT = 2.0  # two digits that touch
@@ -44,29 +48,60 @@ class DigitInPicture:
 
     label: int
     probability: float
-    box: tuple[float, float, float, float]
+    box: Box
     image: Images
 
 
-def predict_digits(
-    picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto"
-) -> tuple[list[list[DigitInPicture]], Floats]:
-    """Predict all digits of a picture, in reading order.
+@dataclass(frozen=True)
+class PictureDigits:
+    """The digits of a picture.
+
+    Attributes
+    ----------
+    rows : list of lists of DigitInPicture
+        From top to bottom, each from left to right; at least one digit.
+    colour : float array, shape (height, width, 3), values 0 to 1
+        The picture, as its EXIF data says that it was held.
+    turned : int
+        Quarter turns, counterclockwise, after which the digits stand upright; 0 to 3.
+    inverted : bool
+        Whether the ink is darker than the paper.
+    """
+
+    rows: list[list[DigitInPicture]]
+    colour: Floats
+    turned: int
+    inverted: bool
+
+    @property
+    def number(self) -> str:
+        """The rows as text, a line each."""
+        return "\n".join("".join(str(digit.label) for digit in row) for row in self.rows)
+
+    @property
+    def digits(self) -> list[DigitInPicture]:
+        """All digits in reading order."""
+        return [digit for row in self.rows for digit in row]
+
+    @property
+    def are_several(self) -> bool:
+        """Whether these are two digits or more without doubt, not the strokes of one."""
+        side = 1 - self.turned % 2  # of the box: 1 up and down, 0 across
+        heights = [digit.box[side + 2] - digit.box[side] for digit in self.digits]
+        sure = min(digit.probability for digit in self.digits) >= _SURE
+        return len(heights) > 1 and sure and min(heights) >= _ALIKE * max(heights)
+
+
+def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto") -> PictureDigits:
+    """Predict all digits of a picture, in reading order; those of a page that lies on its side too.
 
     Parameters
     ----------
     picture : Path or bytes
         See `preprocessing.reader.preprocess`.
     predict : callable
-        From `load_model`, or `Run.predict`; called once.
+        From `load_model`, or `Run.predict`; called once, and again if the picture may lie on its side.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
-
-    Returns
-    -------
-    rows : list of lists of DigitInPicture
-        From top to bottom, each from left to right; at least one digit.
-    picture : float array, shape (height, width, 3), values 0 to 1
-        The picture, upright.
 
     Raises
     ------
@@ -74,33 +109,56 @@ def predict_digits(
         If the picture cannot be read or shows no digit.
     """
     read = read_ink(decode_picture(picture, MANY_DIGITS), polarity)
-    rows, usual = find_rows(read.ink)
-    if usual < LEAST_SIDE:
-        raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels stands out")
-    if sum(map(len, rows)) > _MOST_DIGITS:
-        raise ImageError("no digit", f"{sum(map(len, rows))} pieces, as in noise or text")
+    rows, turned = _read_rows(read.ink, predict), 0
+    if _mean_probability(rows) < _UPRIGHT:
+        for turn in 1, 3, 2:
+            other = _read_rows(np.ascontiguousarray(np.rot90(read.ink, turn)), predict)
+            if _mean_probability(other) > max(_UPRIGHT, _mean_probability(rows)):
+                rows, turned = other, turn
+    if not rows:
+        raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels has the form of one")
+    placed = [[replace(digit, box=_place(digit.box, turned, read)) for digit in row] for row in rows]
+    return PictureDigits(placed, read.colour, turned, read.inverted)
+
+
+def _mean_probability(rows: list[list[DigitInPicture]]) -> float:
+    return float(np.mean([digit.probability for row in rows for digit in row])) if rows else 0.0
+
+
+def _place(box: Box, turned: int, read: PictureInk) -> Box:
+    """Turn a box of pixels of the ink into fractions of the picture."""
+    across, along = (box[0], box[2]), (box[1], box[3])
+    rows, columns = read.ink.shape
+    for before in reversed(range(turned)):  # back, a quarter clockwise each
+        width = rows if before % 2 else columns
+        across, along = (width - along[1], width - along[0]), across
+    height, width = read.colour.shape[:2]
+    left, top = read.corner
+    fractions = (left + across[0]) / width, (top + along[0]) / height, (left + across[1]) / width, (top + along[1]) / height
+    return tuple(round(float(side), 4) for side in fractions)  # type: ignore[return-value]
+
+
+def _read_rows(ink: Floats, predict: Predict) -> list[list[DigitInPicture]]:
+    """Read the digits of upright ink; their boxes are in its pixels."""
+    rows, usual = find_rows(ink)
+    pieces = sum(map(len, rows))
+    if usual < LEAST_SIDE or pieces > _MOST_PIECES:
+        return []
     spans = [(row, start, stop) for row in range(len(rows)) for start, stop in _spans(rows[row], usual)]
     joined = [join(rows[row][start:stop]) for row, start, stop in spans]
     images = np.stack([center_digit(widen_strokes(piece.ink)[0]) for piece in joined])
     probabilities = predict(images)
-    height, width, (left, top) = *read.colour.shape[:2], read.corner
     found = []
-    for row, pieces in enumerate(rows):
+    for row, some in enumerate(rows):
         mine = {span[1:]: at for at, span in enumerate(spans) if span[0] == row}
-        chosen = _cheapest(pieces, usual, {ends: float(probabilities[at].max()) for ends, at in mine.items()})
-        digits = []
-        for ends in chosen:
-            at = mine[ends]
-            box = joined[at].box
-            placed = (left + box[0]) / width, (top + box[1]) / height, (left + box[2]) / width, (top + box[3]) / height
-            label = int(probabilities[at].argmax())
-            fractions = tuple(round(side, 4) for side in placed)
-            digits.append(DigitInPicture(label, float(probabilities[at][label]), fractions, images[at]))
+        chosen = _cheapest(some, usual, {ends: float(probabilities[at].max()) for ends, at in mine.items()})
+        digits = [
+            DigitInPicture(int(probabilities[at].argmax()), float(probabilities[at].max()), joined[at].box, images[at])
+            for at in (mine[ends] for ends in chosen)
+        ]
         if digits:
             found.append(digits)
-    if not found:
-        raise ImageError("no digit", "nothing in it has the size of a digit")
-    return found, read.colour
+    return found
 
 
 def _spans(pieces: list[Piece], usual: float) -> list[tuple[int, int]]:
