@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,29 +17,37 @@ from mnist_utils.cli.console import show_table
 from mnist_utils.cli.options import JsonOption, ModelOption, ResultsOption
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mnist_utils.preprocessing.decode import Polarity
     from mnist_utils.preprocessing.reader import PreprocessedImage
+    from mnist_utils.runs.numbers import PictureDigits
 
 
 def predict_command(
     images: Annotated[
         list[str] | None,
-        typer.Argument(help="pictures of one digit each: files, folders, patterns, - for standard input (or set IMG_PATH)"),
+        typer.Argument(help="pictures of digits: files, folders, patterns, - for standard input (or set IMG_PATH)"),
     ] = None,
     model: ModelOption = None,
     polarity: Annotated[str, typer.Option(help="auto, dark-on-light or light-on-dark")] = "auto",
+    digits: Annotated[
+        str, typer.Option(help="one a picture; many, in rows; or auto: many where a picture clearly shows several")
+    ] = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="draw the steps of preprocessing into NAME.steps.png here")
     ] = False,
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict which digit each picture shows. Exits with 1 if a picture could not be read."""
+    """Predict which digit each picture shows, or which number. Exits with 1 if a picture could not be read."""
     from mnist_utils.runs import inference
     from mnist_utils.runs.find import find_model, results_dir, run_of_model
 
     if polarity not in ("auto", "dark-on-light", "light-on-dark"):
         raise ConfigError(f"polarity: given {polarity!r}; allowed: auto, dark-on-light, light-on-dark")
+    if digits not in ("auto", "one", "many"):
+        raise ConfigError(f"digits: given {digits!r}; allowed: auto, one, many")
     images = images or [name for name in [os.environ.get("IMG_PATH")] if name]
     if not images:
         raise ConfigError("pictures: none given; name at least one, or set IMG_PATH")
@@ -46,7 +55,7 @@ def predict_command(
     predict, run = inference.load_model(path), run_of_model(path)
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     predictions = [
-        _predict_picture(picture, predict, polarity, drawn)  # type: ignore[arg-type]
+        _predict_picture(picture, predict, polarity, digits, drawn)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -76,15 +85,35 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _predict_picture(name: str, predict: Any, polarity: Polarity, drawn: set[Path] | None) -> dict[str, Any]:
+def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, drawn: set[Path] | None) -> dict[str, Any]:
     from mnist_utils.preprocessing.decode import ImageError
-    from mnist_utils.runs import inference
+    from mnist_utils.runs import inference, numbers
 
+    ways: dict[str, Callable[..., inference.PicturePrediction | numbers.PictureDigits]] = {
+        "one": inference.predict_picture,
+        "many": numbers.predict_digits,
+        "auto": numbers.predict_one_or_many,
+    }
     picture = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
-        found = inference.predict_picture(picture, predict, polarity=polarity)
+        found = ways[digits](picture, predict, polarity=polarity)
     except ImageError as error:
         return {"path": name, "error": str(error)}
+    if isinstance(found, numbers.PictureDigits):
+        if digits == "auto":
+            say = f"mnist: {name}: {len(found.digits)} digits; --digits one takes it for one"
+            print(say, file=sys.stderr)
+        if drawn is not None:
+            _save_boxes(name, found, drawn)
+        return {
+            "path": name,
+            "number": found.number,
+            "digits": [
+                {"label": digit.label, "probability": inference.round_down(digit.probability), "box": digit.box}
+                for digit in found.digits
+            ],
+            "reading": {"inverted": found.inverted, "turned": found.turned},
+        }
     seen = found.seen
     if drawn is not None:
         _save_steps(name, seen, drawn)
@@ -108,11 +137,26 @@ def _save_steps(name: str, image: PreprocessedImage, drawn: set[Path]) -> None:
 
     from mnist_utils.plots import preprocessing_steps
 
+    title = f"{name}, read as {'dark on light' if image.inverted else 'light on dark'}"
+    _save(name, preprocessing_steps(image, title=title, figure=Figure()), drawn)
+
+
+def _save_boxes(name: str, found: PictureDigits, drawn: set[Path]) -> None:
+    from matplotlib.figure import Figure
+
+    from mnist_utils.plots import digit_boxes
+
+    figure = Figure(figsize=(8, 8 * found.colour.shape[0] / found.colour.shape[1] + 0.4), layout="constrained")
+    boxes = [(digit.box, str(digit.label)) for digit in found.digits]
+    digit_boxes(found.colour, boxes, title=f"{name}: {found.number}".replace("\n", " / "), ax=figure.subplots())
+    _save(name, figure, drawn)
+
+
+def _save(name: str, figure: Figure, drawn: set[Path]) -> None:
     stem = Path(name).stem if name != "-" else "stdin"
     path = next(path for n in itertools.count(1) if (path := Path(f"{stem}{f'-{n}' * (n > 1)}{_STEPS}")) not in drawn)
     drawn.add(path)  # another picture of this command may have the same name
-    title = f"{name}, read as {'dark on light' if image.inverted else 'light on dark'}"
-    preprocessing_steps(image, title=title, figure=Figure()).savefig(path, dpi=100)
+    figure.savefig(path, dpi=100)
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
@@ -130,7 +174,12 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
             column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )
     for prediction in predictions:
-        if "error" not in prediction:
+        if "number" in prediction:
+            least = min(prediction["digits"], key=lambda digit: digit["probability"])
+            seen = "dark" if prediction["reading"]["inverted"] else "light"
+            sure = f"{100 * least['probability']:.2f}%"
+            table.add_row(Text(prediction["path"]), prediction["number"], sure, f"least: its {least['label']}", seen)
+        elif "error" not in prediction:
             others = ", ".join(
                 f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
             )

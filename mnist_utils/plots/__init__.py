@@ -27,7 +27,14 @@ from mnist_utils.plots.errors import (
     digit_bars,
     robustness_bars,
 )
-from mnist_utils.plots.images import image_grid, image_pairs, image_rows, picture_and_prediction, preprocessing_steps
+from mnist_utils.plots.images import (
+    digit_boxes,
+    image_grid,
+    image_pairs,
+    image_rows,
+    picture_and_prediction,
+    preprocessing_steps,
+)
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -50,6 +57,7 @@ __all__ = [
     "confusion_matrices",
     "confusion_matrix",
     "digit_bars",
+    "digit_boxes",
     "digit_map",
     "image_grid",
     "image_pairs",

@@ -10,6 +10,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -62,6 +63,35 @@ def preprocessing_steps(reading: PreprocessedImage, *, title: str, figure: Figur
         ax.set_xlabel(f"{image.shape[1]} x {image.shape[0]}")
     figure.suptitle(title)
     return figure
+
+
+def digit_boxes(
+    picture: NDArray[Any],
+    digits: Sequence[tuple[tuple[float, float, float, float], str]],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a box around each digit of a picture, and what it was read as above the box.
+
+    Parameters
+    ----------
+    picture : float array, shape (height, width, 3), values 0 to 1
+    digits : sequence of (box, text)
+        Boxes as (left, top, right, bottom), fractions of the picture's width and height.
+    """
+    if ax is None:
+        ax = plt.subplots(layout="constrained")[1]
+    height, width = picture.shape[:2]
+    ax.imshow(picture, vmin=0, vmax=1)
+    for (left, top, right, bottom), text in digits:
+        corner, size = (left * width, top * height), ((right - left) * width, (bottom - top) * height)
+        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="tab:red", linewidth=1.5))
+        ax.annotate(
+            text, (corner[0] + size[0] / 2, corner[1]), (0, 2), textcoords="offset points", ha="center", color="tab:red"
+        )
+    ax.set(xticks=[], yticks=[], title=title)
+    return ax
 
 
 def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:

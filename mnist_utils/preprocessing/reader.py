@@ -15,6 +15,8 @@ from mnist_utils.preprocessing.ink import border_pixels, check_contrast, find_in
 from mnist_utils.preprocessing.segment import LEAST_SIDE, keep_strokes, widen_strokes
 from mnist_utils.preprocessing.surroundings import clear_surroundings
 
+_BROAD = 1.1  # width to height: few digits are broader
+
 
 @dataclass(frozen=True)
 class PreprocessedImage:
@@ -31,6 +33,8 @@ class PreprocessedImage:
         Number of frames (a border, the axes of a plot) removed from around the digit.
     stroke : float
         Stroke width as a fraction of the digit's longer side, before thin strokes were widened.
+    may_be_several : bool
+        Whether it has the form of several digits: pieces apart, or broader than a digit.
     steps : dict of str to array
         The picture after each step, values 0 to 1, for `plots.preprocessing_steps`.
     """
@@ -40,6 +44,7 @@ class PreprocessedImage:
     crop: tuple[float, float, float, float]
     frames: int = 0
     stroke: float = 0.0
+    may_be_several: bool = False
     steps: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -108,7 +113,7 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
         return ready
     read = read_ink(colour, polarity)
     colour, (left, top), ink = read.colour, read.corner, read.ink
-    kept = keep_strokes(ink)
+    kept, pieces = keep_strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
     if not len(rows) or max(np.ptp(rows), np.ptp(columns)) < LEAST_SIDE:
         raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels stands out")
@@ -127,6 +132,7 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
         (round(crop[0], 4), round(crop[1], 4), round(crop[2], 4), round(crop[3], 4)),
         frames=read.frames,
         stroke=round(stroke, 3),
+        may_be_several=pieces > 1 or digit.shape[1] > _BROAD * digit.shape[0],
         steps={"upright": colour, "without surroundings": read.cleared, "ink": ink, "strokes": kept, "cut out": widened},
     )
 

@@ -13,8 +13,8 @@ LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit's least height or width in pixels; its
 _THIN, _PEN = 0.075, 0.1  # stroke width as a fraction of the digit's longer side; MNIST's is 0.1 to 0.15
 
 
-def keep_strokes(ink: Floats) -> Floats:
-    """Keep the strokes; specks become paper."""
+def keep_strokes(ink: Floats) -> tuple[Floats, int]:
+    """Keep the strokes; specks become paper. Return also the number of pieces that are left."""
     parts, boxes = connected_parts(ink > 0.5)
     sizes = boxes[:, cv2.CC_STAT_AREA].copy()
     sizes[0] = 0  # the paper
@@ -24,7 +24,7 @@ def keep_strokes(ink: Floats) -> Floats:
     kept = np.isin(parts, large)
     # Keep the soft edges of the strokes.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return np.where(cv2.dilate(kept.astype(np.uint8), cross, iterations=2) > 0, ink, np.float32(0))
+    return np.where(cv2.dilate(kept.astype(np.uint8), cross, iterations=2) > 0, ink, np.float32(0)), len(large)
 
 
 def widen_strokes(digit: Floats) -> tuple[Floats, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from mnist_utils.preprocessing.decode import MANY_DIGITS, ImageError, Polarity, 
 from mnist_utils.preprocessing.pieces import MOST_PIECES, Piece, find_rows, join
 from mnist_utils.preprocessing.reader import PictureInk, read_ink
 from mnist_utils.preprocessing.segment import LEAST_SIDE, widen_strokes
-from mnist_utils.runs.inference import Predict
+from mnist_utils.runs.inference import PicturePrediction, Predict, predict_picture
 
 Box = tuple[float, float, float, float]
 
@@ -89,6 +90,8 @@ class PictureDigits:
         side = 1 - self.turned % 2  # of the box: 1 up and down, 0 across
         heights = [digit.box[side + 2] - digit.box[side] for digit in self.digits]
         sure = min(digit.probability for digit in self.digits) >= _SURE
+        if len(self.rows) == len(self.digits) and {digit.label for digit in self.digits} == {1}:
+            return False  # strokes in line with each other, one above the other: a broken stroke
         return len(heights) > 1 and sure and min(heights) >= _ALIKE * max(heights)
 
 
@@ -119,6 +122,38 @@ def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarit
         raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels has the form of one")
     placed = [[replace(digit, box=_place(digit.box, turned, read)) for digit in row] for row in rows]
     return PictureDigits(placed, read.colour, turned, read.inverted)
+
+
+def predict_one_or_many(
+    picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto"
+) -> PicturePrediction | PictureDigits:
+    """Predict which digit a picture shows, or all of them if it shows several.
+
+    Parameters
+    ----------
+    picture, predict, polarity
+        As of `predict_digits`.
+
+    Raises
+    ------
+    ImageError
+        If the picture cannot be read or shows no digit.
+    """
+    try:
+        one = predict_picture(picture, predict, polarity=polarity)
+    except ImageError as error:
+        if error.kind != "no digit":
+            raise
+        many = predict_digits(picture, predict, polarity=polarity)  # too many pieces for one digit, perhaps
+        if many.are_several:
+            return many
+        raise
+    if one.seen.may_be_several:
+        with contextlib.suppress(ImageError):
+            many = predict_digits(picture, predict, polarity=polarity)
+            if many.are_several:
+                return many
+    return one
 
 
 def _mean_probability(rows: list[list[DigitInPicture]]) -> float:

@@ -8,10 +8,10 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
@@ -25,9 +25,13 @@ from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
 from mnist_utils.runs import inference
 from mnist_utils.runs.find import run_of_model
+from mnist_utils.runs.numbers import PictureDigits, predict_digits
 from mnist_utils.serving import middleware
 from mnist_utils.serving.schemas import (
+    DigitInNumber,
     Explanation,
+    Number,
+    Numbers,
     OnePicture,
     Pictures,
     Prediction,
@@ -72,7 +76,7 @@ def create_app(model: Path) -> FastAPI:
     facts = model_facts(model)
     page, policy = _drawing_page()
     registry = CollectorRegistry()
-    digits = Counter("mnist_predictions", "Predictions by digit", ["digit"], registry=registry)
+    counted = Counter("mnist_predictions", "Predictions by digit", ["digit"], registry=registry)
     confidence = Histogram(
         "mnist_confidence",
         "Calibrated probability of the prediction: drifts down when pictures become unlike the training's",
@@ -85,19 +89,40 @@ def create_app(model: Path) -> FastAPI:
             return network(images)
 
     def classify_uploads(uploads: list[UploadFile]) -> tuple[list[PreprocessedImage], NDArray[np.float32]]:
-        readings = [_preprocess_upload(uploads, index) for index in range(len(uploads))]
+        readings = [_of_upload(uploads, index, preprocess) for index in range(len(uploads))]
         return readings, classify(np.stack([reading.image for reading in readings]))
 
-    def count(probabilities: NDArray[np.float32]) -> None:
-        for row in probabilities:
-            digits.labels(int(row.argmax())).inc()
-            confidence.observe(float(row.max()))
+    def read_numbers(uploads: list[UploadFile]) -> list[Number]:
+        def read(picture: bytes) -> PictureDigits:
+            return predict_digits(picture, classify)
+
+        found = [_of_upload(uploads, index, read) for index in range(len(uploads))]
+        return [
+            Number(
+                Number=numbers.number,
+                Digits=[
+                    DigitInNumber(Label=one.label, probability=inference.round_down(one.probability), Box=one.box)
+                    for one in numbers.digits
+                ],
+            )
+            for numbers in found
+        ]
+
+    def count(labels: Iterable[int], probabilities: Iterable[float]) -> None:
+        for label, probability in zip(labels, probabilities, strict=True):
+            counted.labels(label).inc()
+            confidence.observe(probability)
 
     @app.post("/predict", responses=error_responses(400, 408, 413, 415, 422, 503))
-    async def predict_pictures(image: Pictures) -> Predictions:
-        """Say which digit each picture in the field ``image`` shows."""
+    async def predict_pictures(image: Pictures, digits: Literal["one", "many"] = "one") -> Predictions | Numbers:
+        """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number."""
+        if digits == "many":
+            numbers = await _run_in_thread(lambda: read_numbers(image))
+            every = [digit for number in numbers for digit in number.Digits]
+            count([digit.Label for digit in every], [digit.probability for digit in every])
+            return Numbers(Predictions=numbers)
         _, probabilities = await _run_in_thread(lambda: classify_uploads(image))
-        count(probabilities)
+        count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
         return Predictions(
             Predictions=[
                 Prediction(Label=int(row.argmax()), probability=inference.round_down(float(row.max())))
@@ -126,7 +151,7 @@ def create_app(model: Path) -> FastAPI:
         """Predict as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
         probabilities = await _run_in_thread(lambda: classify(parse_instances(body)))
-        count(probabilities)
+        count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
         return TensorFlowResponse(predictions=probabilities.tolist())
 
     @app.get("/v1/models/mnist")
@@ -195,9 +220,10 @@ async def _run_in_thread(do: Callable[[], T]) -> T:
         places.release()
 
 
-def _preprocess_upload(uploads: list[UploadFile], index: int) -> PreprocessedImage:
+def _of_upload(uploads: list[UploadFile], index: int, read: Callable[[bytes], T]) -> T:
+    """Read a picture; if that fails, answer with the status that says why."""
     try:
-        return preprocess(uploads[index].file.read())
+        return read(uploads[index].file.read())
     except ImageError as error:
         which = f"picture {index + 1} ({uploads[index].filename}): " if len(uploads) > 1 else ""
         raise HTTPException(_STATUS[error.kind], f"{which}{error}") from None

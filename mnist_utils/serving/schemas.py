@@ -57,6 +57,28 @@ class Predictions(BaseModel):
     Success: bool = True
 
 
+class DigitInNumber(Prediction):
+    """One digit of a picture of several."""
+
+    Box: tuple[float, float, float, float] = Field(
+        description="left, top, right and bottom, as fractions of the picture's width and height"
+    )
+
+
+class Number(BaseModel):
+    """The number that one picture shows: its digits in reading order; rows are lines."""
+
+    Number: str
+    Digits: list[DigitInNumber]
+
+
+class Numbers(BaseModel):
+    """The numbers that the pictures show, in the pictures' order."""
+
+    Predictions: list[Number]
+    Success: bool = True
+
+
 class Explanation(BaseModel):
     """The prediction for one picture, and what the model saw of it."""
 

@@ -19,8 +19,10 @@ from mnist_utils.data.datasets import Dataset
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
+from tests import drawings
 from tests.conftest import TINY, Cli
 from tests.fake_runs import fake_run, write_run
+from tests.paths import REFERENCE
 
 QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
 
@@ -279,6 +281,33 @@ def test_predict_explain_draws_the_steps(
     assert sorted(path.name for path in Path().iterdir()) == ["seven-2.steps.png", "seven.steps.png"]
     out = mnist("predict", ".", "--json", "--results", str(results))[1]  # our own drawings are no digits
     assert json.loads(out)[0]["error"] == "cannot be opened: a folder without a picture in it"
+
+
+def test_predict_reads_a_number_where_a_picture_shows_several_digits(
+    mnist: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sheet = drawings.Sheet((500, 200), drawings.WHITE)
+    for column, label in enumerate((2, 0, 5)):
+        sheet.digit(label, (60 + 140 * column, 50, 60, 100), 10, drawings.BLACK)
+    Path("number.png").write_bytes(sheet.packed())
+    ours = "--results", str(REFERENCE.parent)
+    status, out, err = mnist("predict", "number.png", "--explain", *ours)
+    assert status == 0
+    assert re.search(r"number\.png +205 ", out)
+    assert err.splitlines() == [
+        "mnist: number.png: 3 digits; --digits one takes it for one",
+        "mnist: number.png: the steps are in number.steps.png",
+    ]
+    with Image.open("number.steps.png") as drawing:
+        assert drawing.width == 800
+    (found,) = json.loads(mnist("predict", "number.png", "--json", *ours)[1])
+    assert (found["number"], [digit["label"] for digit in found["digits"]]) == ("205", [2, 0, 5])
+    assert found["reading"] == {"inverted": True, "turned": 0}
+    assert "label" in json.loads(mnist("predict", "number.png", "--json", "--digits", "one", *ours)[1])[0]
+    many = json.loads(mnist("predict", "number.png", "--json", "--digits", "many", *ours)[1])
+    assert many == [found]
+    assert mnist("predict", "number.png", "--digits", "two")[2] == "mnist: digits: given 'two'; allowed: auto, one, many\n"
 
 
 def test_predict_without_a_picture(mnist: Cli) -> None:

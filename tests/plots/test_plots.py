@@ -363,3 +363,13 @@ def test_each_explanation_is_a_row() -> None:
     assert captions[:6] == ["4, predicted 9", "for 9 / 4", "neighbour: 9", "neighbour: 4", "change of 0.50", "flips to 4"]
     assert captions[6] == "5, predicted 3"
     assert captions[10:] == ["no flip found", ""]
+
+
+def test_digit_boxes_lie_where_the_digits_are() -> None:
+    picture = np.ones((100, 200, 3), np.float32)
+    ax = plots.digit_boxes(picture, [((0.1, 0.2, 0.3, 0.8), "7"), ((0.5, 0.2, 0.7, 0.8), "1")], title="71")
+    first, second = ax.patches
+    assert [*first.get_bbox().extents] == pytest.approx([20, 20, 60, 80])  # type: ignore[attr-defined]
+    assert [*second.get_bbox().extents] == pytest.approx([100, 20, 140, 80])  # type: ignore[attr-defined]
+    assert [text.get_text() for text in ax.texts] == ["7", "1"]
+    assert ax.get_title() == "71"

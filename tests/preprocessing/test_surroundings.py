@@ -19,7 +19,8 @@ LABELS = np.tile(np.arange(10), 5)
 
 
 def answers(pictures: list[bytes]) -> np.ndarray:
-    return load_model(MODEL)(np.stack([preprocess(picture).image for picture in pictures])).argmax(axis=1)
+    images = np.stack([preprocess(picture).image for picture in pictures])
+    return np.asarray(load_model(MODEL)(images).argmax(axis=1))
 
 
 @pytest.mark.parametrize("kind", drawings.KINDS)

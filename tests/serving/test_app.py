@@ -20,6 +20,7 @@ from mnist_utils.preprocessing import reader
 from mnist_utils.runs import inference
 from mnist_utils.serving import app
 from mnist_utils.serving.server import ServingError, listen
+from tests import drawings
 from tests.asking import BLACK_ON_WHITE, MODEL, WHITE_ON_BLACK, ask, failed, files, form, listens, start
 from tests.fuzz import STATUS, claim_size, outcome_of, pictures
 from tests.preprocessing.test_reader import packed, seven
@@ -49,6 +50,24 @@ def test_several_pictures_are_answered_in_order(client: TestClient) -> None:
     digits = [dataset.x_test[dataset.y_test == label][0] for label in (3, 0, 6)]
     response = client.post("/predict", files=files(*(packed(Image.fromarray(digit)) for digit in digits)))
     assert [prediction["Label"] for prediction in response.json()["Predictions"]] == [3, 0, 6]
+
+
+def test_many_digits_of_a_picture_are_answered_with_their_boxes(client: TestClient) -> None:
+    sheet = drawings.Sheet((500, 200), drawings.WHITE)
+    for column, label in enumerate((2, 0, 5)):
+        sheet.digit(label, (60 + 140 * column, 50, 60, 100), 10, drawings.BLACK)
+    response = client.post("/predict?digits=many", files=files(sheet.packed(), BLACK_ON_WHITE))
+    assert response.status_code == 200
+    number, single = response.json()["Predictions"]
+    assert (number["Number"], single["Number"], response.json()["Success"]) == ("205", "7", True)
+    for column, digit in enumerate(number["Digits"]):
+        left = 60 + 140 * column
+        assert digit["Box"] == pytest.approx([(left - 5) / 500, 0.225, (left + 65) / 500, 0.775], abs=0.01)
+        assert set(digit) == {"Label", "Softmax probability", "Box"}
+    assert 'mnist_predictions_total{digit="2"} 1.0' in client.get("/metrics").text
+    assert client.post("/predict?digits=few", files=files(BLACK_ON_WHITE)).status_code == 400
+    blank = client.post("/predict?digits=many", files=files(drawings.Sheet((300, 200), drawings.WHITE).packed()))
+    assert (blank.status_code, blank.json()["Success"]) == (422, False)
 
 
 def test_sixteen_pictures_are_allowed(client: TestClient) -> None:
