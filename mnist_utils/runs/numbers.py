@@ -38,19 +38,27 @@ class DigitInPicture:
 
     Attributes
     ----------
-    label : int
-    probability : float
-        Calibrated, that it is this digit.
+    probabilities : float32 array, shape (10,)
+        Of the digits, calibrated.
     box : (left, top, right, bottom)
         As fractions of the picture's width and height.
     image : uint8 array, shape (28, 28), white on black
         What the model saw.
     """
 
-    label: int
-    probability: float
+    probabilities: NDArray[np.float32]
     box: Box
     image: Images
+
+    @property
+    def label(self) -> int:
+        """The most probable digit."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable digit."""
+        return float(self.probabilities.max())
 
 
 @dataclass(frozen=True)
@@ -187,10 +195,7 @@ def _read_rows(ink: Floats, predict: Predict) -> list[list[DigitInPicture]]:
     for row, some in enumerate(rows):
         mine = {span[1:]: at for at, span in enumerate(spans) if span[0] == row}
         chosen = _cheapest(some, usual, {ends: float(probabilities[at].max()) for ends, at in mine.items()})
-        digits = [
-            DigitInPicture(int(probabilities[at].argmax()), float(probabilities[at].max()), joined[at].box, images[at])
-            for at in (mine[ends] for ends in chosen)
-        ]
+        digits = [DigitInPicture(probabilities[at], joined[at].box, images[at]) for at in (mine[ends] for ends in chosen)]
         if digits:
             found.append(digits)
     return found

@@ -22,10 +22,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from mnist_utils import __version__
 from mnist_utils.preprocessing.decode import ImageError
-from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
+from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
 from mnist_utils.runs.find import run_of_model
-from mnist_utils.runs.numbers import PictureDigits, predict_digits
+from mnist_utils.runs.inference import PicturePrediction
+from mnist_utils.runs.numbers import PictureDigits, predict_digits, predict_one_or_many
 from mnist_utils.serving import middleware
 from mnist_utils.serving.schemas import (
     DigitInNumber,
@@ -88,25 +89,15 @@ def create_app(model: Path) -> FastAPI:
         with lock:  # LiteRT is not thread-safe, and a quarter of a millisecond is not worth a copy a thread
             return network(images)
 
-    def classify_uploads(uploads: list[UploadFile]) -> tuple[list[PreprocessedImage], NDArray[np.float32]]:
-        readings = [_of_upload(uploads, index, preprocess) for index in range(len(uploads))]
-        return readings, classify(np.stack([reading.image for reading in readings]))
+    def classify_uploads(uploads: list[UploadFile]) -> NDArray[np.float32]:
+        return classify(np.stack([_of_upload(uploads, index, preprocess).image for index in range(len(uploads))]))
 
     def read_numbers(uploads: list[UploadFile]) -> list[Number]:
         def read(picture: bytes) -> PictureDigits:
             return predict_digits(picture, classify)
 
         found = [_of_upload(uploads, index, read) for index in range(len(uploads))]
-        return [
-            Number(
-                Number=numbers.number,
-                Digits=[
-                    DigitInNumber(Label=one.label, probability=inference.round_down(one.probability), Box=one.box)
-                    for one in numbers.digits
-                ],
-            )
-            for numbers in found
-        ]
+        return [Number(Number=one.number, Digits=_digits(one)) for one in found]
 
     def count(labels: Iterable[int], probabilities: Iterable[float]) -> None:
         for label, probability in zip(labels, probabilities, strict=True):
@@ -121,7 +112,7 @@ def create_app(model: Path) -> FastAPI:
             every = [digit for number in numbers for digit in number.Digits]
             count([digit.Label for digit in every], [digit.probability for digit in every])
             return Numbers(Predictions=numbers)
-        _, probabilities = await _run_in_thread(lambda: classify_uploads(image))
+        probabilities = await _run_in_thread(lambda: classify_uploads(image))
         count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
         return Predictions(
             Predictions=[
@@ -132,13 +123,24 @@ def create_app(model: Path) -> FastAPI:
 
     @app.post("/explain", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def explain_picture(image: OnePicture) -> Explanation:
-        """Say which digit one picture shows, and what the model saw of it; not counted in the predictions."""
-        readings, probabilities = await _run_in_thread(lambda: classify_uploads(image))
+        """Say which digit or number one picture shows, and what the model saw of it; not counted in the predictions."""
+
+        def read(picture: bytes) -> PicturePrediction | PictureDigits:
+            return predict_one_or_many(picture, classify)
+
+        found = await _run_in_thread(lambda: _of_upload(image, 0, read))
+        if isinstance(found, PictureDigits):
+            digit = min(found.digits, key=lambda digit: digit.probability)
+            seen, inverted, probabilities = digit.image, found.inverted, digit.probabilities
+            several = {"Number": found.number, "Digits": _digits(found)}
+        else:
+            seen, inverted, probabilities, several = found.seen.image, found.seen.inverted, found.probabilities, {}
         return Explanation(
-            Label=int(probabilities[0].argmax()),
-            Probabilities=[inference.round_down(float(share)) for share in probabilities[0]],
-            Seen=readings[0].image.tolist(),
-            Inverted=readings[0].inverted,
+            Label=int(probabilities.argmax()),
+            Probabilities=[inference.round_down(float(share)) for share in probabilities],
+            Seen=seen.tolist(),
+            Inverted=inverted,
+            **several,
         )
 
     # The body is no parameter of the function: FastAPI would check it in the event loop, and only if it says it is JSON.
@@ -218,6 +220,13 @@ async def _run_in_thread(do: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(_threads, do)
     finally:
         places.release()
+
+
+def _digits(found: PictureDigits) -> list[DigitInNumber]:
+    return [
+        DigitInNumber(Label=digit.label, probability=inference.round_down(digit.probability), Box=digit.box)
+        for digit in found.digits
+    ]
 
 
 def _of_upload(uploads: list[UploadFile], index: int, read: Callable[[bytes], T]) -> T:

@@ -80,12 +80,14 @@ class Numbers(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The prediction for one picture, and what the model saw of it."""
+    """The prediction for one picture, and what the model saw of it; of several digits, of the one it is least sure of."""
 
     Label: int
     Probabilities: list[float]
     Seen: list[list[int]]
     Inverted: bool
+    Number: str = Field("", description="the number, if the picture clearly shows several digits; rows are lines")
+    Digits: list[DigitInNumber] = Field([], description="its digits, in reading order")
 
 
 class ErrorResponse(BaseModel):

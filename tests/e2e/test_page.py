@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests import drawings
 from tests.asking import start
 from tests.chromium import chromium
 from tests.preprocessing.test_reader import packed, seven
@@ -91,6 +92,38 @@ def test_digits_drawn_with_the_mouse_are_read(page: Page, tmp_path: Path) -> Non
     page.set_viewport_size({"width": 390, "height": 844})
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_number_is_read_from_a_picture_and_from_the_pad_with_a_box_for_each_digit(page: Page, tmp_path: Path) -> None:
+    def has_accent(x: float, y: float) -> bool:
+        """Say whether the pad has the colour of boxes near a place, given as shares of its sides."""
+        script = """([x, y]) => {
+            const pad = document.getElementById("pad");
+            const accent = getComputedStyle(document.body).getPropertyValue("--accent");
+            const wanted = accent.trim().match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16));
+            const at = [x * pad.width - 6, y * pad.height - 6];
+            const { data } = pad.getContext("2d").getImageData(...at, 12, 12);
+            return [...Array(144).keys()].some((i) => wanted.every((value, c) => Math.abs(data[4 * i + c] - value) < 8));
+        }"""
+        return bool(page.evaluate(script, [x, y]))
+
+    sheet = drawings.Sheet((500, 250), drawings.WHITE)
+    for column, label in enumerate((2, 0, 5)):
+        sheet.digit(label, (60 + 140 * column, 75, 60, 100), 10, drawings.BLACK)
+    choose = page.get_by_label("Choose a picture", exact=True)
+    choose.set_input_files({"name": "number.png", "mimeType": "image/png", "buffer": sheet.packed()})
+    expect(page.locator("#digit")).to_have_text("205")
+    expect(page.get_by_role("status")).to_contain_text("3 digits")
+    for column in range(3):  # the left side of each box; the picture is half as tall as the pad
+        assert has_accent((55 + 140 * column) / 500, 0.25 + 125 / 500)
+    assert not has_accent(0.02, 0.5)
+    page.screenshot(path=tmp_path / "number.png")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#digit")).to_have_text("")
+    assert not has_accent(55 / 500, 0.5)
+    draw(page, [(0.2, 0.2), (0.2, 0.8)])
+    draw(page, [(0.45, 0.2), (0.8, 0.2), (0.6, 0.8)])
+    expect(page.locator("#digit")).to_have_text("17")
 
 
 def test_a_chosen_picture_is_read_and_an_error_is_told(page: Page) -> None:
