@@ -121,7 +121,7 @@ def _zero(random: np.random.Generator) -> Strokes:
 def _one(random: np.random.Generator) -> Strokes:
     """Draw a stem, most often with a flag at its top, 24 to 75 degrees below the horizontal, and some with a foot."""
     strokes = [_line((0.4, 0), (0.4 + random.normal(0, 0.03), 1))]
-    if random.random() < 0.75:
+    if random.random() < 0.85:
         angle, length = np.deg2rad(random.uniform(24, 75)), random.uniform(0.1, 0.62)
         tip = 0.4 - length * np.cos(angle), length * np.sin(angle)
         bow = random.normal(0, 0.04)
@@ -183,9 +183,9 @@ def _six(random: np.random.Generator) -> Strokes:
 
 
 def _seven(random: np.random.Generator) -> Strokes:
-    """Draw a bar, level or up to 15 degrees from it, and a stem; some have a bar across the stem, some a serif."""
+    """Draw a bar, level or up to 11 degrees from it, and a stem; some have a bar across the stem, some a serif."""
     corner = random.uniform(0.28, 0.62)
-    tilt, foot = corner * np.tan(np.deg2rad(random.uniform(-8, 15))), corner - random.uniform(0.05, 0.5)
+    tilt, foot = corner * np.tan(np.deg2rad(random.uniform(-8, 11))), corner - random.uniform(0.05, 0.5)
     bend = random.normal(0, 0.04)
     middle = (corner + foot) / 2 + bend, 0.5
     strokes = [_line((0, tilt), (corner, 0)), _line((corner, 0), middle, (foot, 1))]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import Floats
 from mnist_utils.preprocessing.decode import LEAST_CONTRAST, ImageError, Polarity
 
+_FULL = 0.7  # of the ink's median strength: what counts as full ink, for nobody presses evenly
 _EVEN = 0.92  # in even light, paper against ink explains at least this share of a picture's variance
 
 
@@ -79,7 +80,7 @@ def find_ink(marks: Marks, polarity: Polarity) -> tuple[Floats, bool]:
     strong = strength[otsu(strength)]
     if not len(strong):
         raise ImageError("no digit", "nothing stands out from the paper")
-    return np.clip(strength / np.median(strong), 0, 1), inverted
+    return np.clip(strength / (_FULL * np.median(strong)), 0, 1), inverted
 
 
 def is_dark_on_light(lighter: Floats) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Floats
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.ink import connected_parts, stroke_width
 
 LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit's least height or width in pixels; its greatest number of pieces
+_BROKEN = 0.12  # of the digit's height: the shortest piece that is taken for a part of a broken stroke
 _THIN, _PEN = 0.075, 0.1  # stroke width as a fraction of the digit's longer side; MNIST's is 0.1 to 0.15
 
 
@@ -22,9 +24,19 @@ def keep_strokes(ink: Floats) -> tuple[Floats, int]:
     if len(large) > _MOST_PARTS:
         raise ImageError("no digit", f"{len(large)} pieces of similar size, as in noise or text")
     kept = np.isin(parts, large)
+    kept |= np.isin(parts, _broken_off(parts, boxes, kept))
     # Keep the soft edges of the strokes.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     return np.where(cv2.dilate(kept.astype(np.uint8), cross, iterations=2) > 0, ink, np.float32(0)), len(large)
+
+
+def _broken_off(parts: NDArray[np.int32], boxes: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Find the small parts that a pen broke off: as near to a large part as its strokes are wide, and no dots."""
+    width = max(3, round(1.5 * stroke_width(kept)))
+    near = np.unique(parts[cv2.dilate(kept.astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0])
+    rows = np.flatnonzero(kept.any(axis=1))
+    length = np.maximum(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
+    return near[(near > 0) & (length[near] >= _BROKEN * np.ptp(rows) if len(rows) else False)]
 
 
 def widen_strokes(digit: Floats) -> tuple[Floats, float]:
