@@ -67,4 +67,4 @@ def find_frame(colour: Floats) -> tuple[int, int, int, int] | None:
 def _line_thickness(part: NDArray[np.bool_]) -> int:
     """Return how many of the first rows form a line; 0 if the part is filled."""
     covered = part.mean(axis=1) > 0.6
-    return 0 if covered[: len(covered) // 3].all() else int(covered.argmin())
+    return 0 if covered[: len(covered) // 3].all() or covered.mean() > 0.65 else int(covered.argmin())

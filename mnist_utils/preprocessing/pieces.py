@@ -18,6 +18,7 @@ from mnist_utils.preprocessing.ink import connected_parts
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
+_CLEAR = 0.7  # of full ink: fainter parts are the paper's
 _SPECK = 0.25  # of the usual digit's height: what is smaller is no piece
 _WIDE = 0.85  # width to height of a piece that may be two digits that touch
 MOST_PIECES = 4  # of one digit
@@ -65,7 +66,7 @@ def find_rows(ink: Floats) -> tuple[list[list[Piece]], float]:
     usual : float
         The usual height of the digits, 0 where there are none.
     """
-    parts, boxes = connected_parts(ink > 0.5)
+    parts, boxes = connected_parts(ink > _CLEAR)
     boxes[_tables(boxes), cv2.CC_STAT_AREA :] = 0
     large = _large(boxes)
     if not len(large):

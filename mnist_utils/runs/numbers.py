@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 _MOST_PIECES = 500  # of one picture: a page of text has more, and no number
 _SURE, _ALIKE = 0.9, 0.65  # several digits have at least this probability each, and this height, relative to the tallest
-_UPRIGHT = 0.75  # mean probability below which the picture may lie on its side
+_UPRIGHT = 1.0  # cost of a digit in the mean above which the picture may lie on its side
 
 # What a way to put pieces together costs, beside what the model says of each digit: -log of its probability.
 _CUT = 2.0  # two digits that touch
@@ -120,12 +120,12 @@ def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarit
         If the picture cannot be read or shows no digit.
     """
     read = read_ink(decode_picture(picture, MANY_DIGITS), polarity)
-    rows, turned = _read_rows(read.ink, predict), 0
-    if _mean_probability(rows) < _UPRIGHT:
+    (rows, cost), turned = _read_rows(read.ink, predict), 0
+    if cost > _UPRIGHT:
         for turn in 1, 3, 2:
-            other = _read_rows(np.ascontiguousarray(np.rot90(read.ink, turn)), predict)
-            if _mean_probability(other) > max(_UPRIGHT, _mean_probability(rows)):
-                rows, turned = other, turn
+            other, its_cost = _read_rows(np.ascontiguousarray(np.rot90(read.ink, turn)), predict)
+            if its_cost < 0.5 * cost:
+                rows, cost, turned = other, its_cost, turn
     if not rows:
         raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels has the form of one")
     placed = [[replace(digit, box=_place(digit.box, turned, read)) for digit in row] for row in rows]
@@ -164,10 +164,6 @@ def predict_one_or_many(
     return one
 
 
-def _mean_probability(rows: list[list[DigitInPicture]]) -> float:
-    return float(np.mean([digit.probability for row in rows for digit in row])) if rows else 0.0
-
-
 def _place(box: Box, turned: int, read: PictureInk) -> Box:
     """Turn a box of pixels of the ink into fractions of the picture."""
     across, along = (box[0], box[2]), (box[1], box[3])
@@ -181,24 +177,25 @@ def _place(box: Box, turned: int, read: PictureInk) -> Box:
     return tuple(round(float(side), 4) for side in fractions)  # type: ignore[return-value]
 
 
-def _read_rows(ink: Floats, predict: Predict) -> list[list[DigitInPicture]]:
-    """Read the digits of upright ink; their boxes are in its pixels."""
+def _read_rows(ink: Floats, predict: Predict) -> tuple[list[list[DigitInPicture]], float]:
+    """Read the digits of upright ink, their boxes in its pixels; return also what they cost in the mean."""
     rows, usual = find_rows(ink)
     pieces = sum(map(len, rows))
     if usual < LEAST_SIDE or pieces > _MOST_PIECES:
-        return []
+        return [], np.inf
     spans = [(row, start, stop) for row in range(len(rows)) for start, stop in _spans(rows[row], usual)]
     joined = [join(rows[row][start:stop]) for row, start, stop in spans]
     images = np.stack([center_digit(widen_strokes(piece.ink)[0]) for piece in joined])
     probabilities = predict(images)
-    found = []
+    found, cost = [], 0.0
     for row, some in enumerate(rows):
         mine = {span[1:]: at for at, span in enumerate(spans) if span[0] == row}
-        chosen = _cheapest(some, usual, {ends: float(probabilities[at].max()) for ends, at in mine.items()})
+        chosen, its_cost = _cheapest(some, usual, {ends: float(probabilities[at].max()) for ends, at in mine.items()})
         digits = [DigitInPicture(probabilities[at], joined[at].box, images[at]) for at in (mine[ends] for ends in chosen)]
+        cost += its_cost
         if digits:
             found.append(digits)
-    return found
+    return found, cost / max(sum(map(len, found)), 1)
 
 
 def _spans(pieces: list[Piece], usual: float) -> list[tuple[int, int]]:
@@ -214,8 +211,10 @@ def _spans(pieces: list[Piece], usual: float) -> list[tuple[int, int]]:
     return spans
 
 
-def _cheapest(pieces: list[Piece], usual: float, confidence: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
-    """Choose the spans that cover a row at the least cost (Viterbi), some pieces skipped."""
+def _cheapest(
+    pieces: list[Piece], usual: float, confidence: dict[tuple[int, int], float]
+) -> tuple[list[tuple[int, int]], float]:
+    """Choose the spans that cover a row at the least cost (Viterbi), some pieces skipped; return also the cost."""
     costs, before = np.full(len(pieces) + 1, np.inf), [(-1, False)] * (len(pieces) + 1)
     costs[0] = 0
     for stop in range(1, len(pieces) + 1):
@@ -232,7 +231,7 @@ def _cheapest(pieces: list[Piece], usual: float, confidence: dict[tuple[int, int
         if taken:
             chosen.append((start, stop))
         stop = start
-    return chosen[::-1]
+    return chosen[::-1], float(costs[-1])
 
 
 def _cost(pieces: list[Piece], usual: float, confidence: float) -> float:

@@ -41,4 +41,4 @@ def test_seven_segments_light_those_of_the_digit(label: int, bars: int) -> None:
 def test_some_ones_have_a_flag_and_some_a_foot() -> None:
     random = np.random.default_rng(0)
     counts = np.bincount([len(strokes_of(1, random)) for _ in range(400)])
-    assert counts[1:4].min() > 40  # a stem alone, with one of them, with both
+    assert counts[1:4].min() > 20  # a stem alone, with one of them, with both
