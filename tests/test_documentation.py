@@ -114,7 +114,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in "notebooks", "docker", "benchmarks":
         (tmp_path / name).symlink_to(CLONE / name)
     shutil.copytree(REFERENCE, tmp_path / "results" / "reference")
-    for name in "photo.jpg", "x.png", "folder/a.png", "scans/2026/b.png":
+    for name in "photo.jpg", "page.jpg", "x.png", "folder/a.png", "scans/2026/b.png":
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(packed(seven(), "JPEG" if name.endswith("jpg") else "PNG"))
     (tmp_path / "parameters.yaml").write_text("epochs: 3\n")

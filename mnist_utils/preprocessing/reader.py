@@ -56,8 +56,8 @@ class PictureInk:
     ----------
     colour : float array, shape (height, width, 3), values 0 to 1
         The picture, enlarged if it was small.
-    cleared : float array
-        The part inside the innermost frame, its surroundings painted over.
+    cleared : float array or None
+        The part inside the innermost frame, its surroundings painted over; None if there was nothing to remove.
     ink : float array, shape of that part, values 0 (paper) to 1 (ink)
     corner : (left, top), pixels
         Where in the picture that part begins.
@@ -68,7 +68,7 @@ class PictureInk:
     """
 
     colour: Floats
-    cleared: Floats
+    cleared: Floats | None
     ink: Floats
     corner: tuple[int, int]
     inverted: bool
@@ -88,9 +88,11 @@ def read_ink(colour: Floats, polarity: Polarity = "auto") -> PictureInk:
     while len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
         top, left = boxes[-1][:2]
         boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
-    marks = clear_surroundings(find_marks(cut_box(colour, boxes[-1])))
-    ink, inverted = find_ink(marks, polarity)
-    return PictureInk(colour, marks.colour, ink, boxes[-1][1::-1], inverted, len(boxes) - 1)
+    marks = find_marks(cut_box(colour, boxes[-1]))
+    cleared = clear_surroundings(marks)
+    ink, inverted = find_ink(cleared, polarity)
+    removed = len(boxes) > 1 or cleared is not marks
+    return PictureInk(colour, cleared.colour if removed else None, ink, boxes[-1][1::-1], inverted, len(boxes) - 1)
 
 
 def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> PreprocessedImage:
@@ -133,7 +135,13 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
         frames=read.frames,
         stroke=round(stroke, 3),
         may_be_several=pieces > 1 or digit.shape[1] > _BROAD * digit.shape[0],
-        steps={"upright": colour, "without surroundings": read.cleared, "ink": ink, "strokes": kept, "cut out": widened},
+        steps={
+            "upright": colour,
+            **({} if read.cleared is None else {"without surroundings": read.cleared}),
+            "ink": ink,
+            "strokes": kept,
+            "cut out": widened,
+        },
     )
 
 

@@ -104,7 +104,7 @@ def _beyond_the_sheet(marks: Marks) -> Mask | None:
 def _is_mixture(colour: Floats, one: Floats, paper: Floats) -> Mask:
     """Mark the mixtures of a colour and the paper's, as in a soft edge, or what has the same hue and is a bit stronger."""
     direction = one - paper
-    share = (colour - paper) @ direction / float(direction @ direction)
+    share = (colour - paper) @ direction / max(float(direction @ direction), 1e-6)
     beside = np.ascontiguousarray(colour - paper - share[..., None] * direction, np.float32)
     return (vector_length(beside) < 0.15) & (share > 0) & (share < 1.3)
 
@@ -140,7 +140,7 @@ def _rules(marks: Marks) -> Mask | None:
         return None
     both = np.logical_or.reduce(level + upright)
     rest = marks.mask & ~both
-    if not rest.any():
+    if not both.any() or not rest.any():
         return None
     same = abs(float(np.median(marks.strength[both])) - float(np.median(marks.strength[rest]))) < 0.1
     thin = stroke_width(both) < max(0.6 * stroke_width(rest), 0.02 * max(rest.shape))

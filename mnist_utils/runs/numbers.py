@@ -22,6 +22,8 @@ Box = tuple[float, float, float, float]
 
 _MOST_PIECES = 500  # of one picture: a page of text has more, and no number
 _SURE, _ALIKE = 0.9, 0.65  # several digits have at least this probability each, and this height, relative to the tallest
+_MANY = 4  # so many digits lie on their side without doubt
+_BROAD_ONE = 0.7  # width to height of a 1: few are broader
 _UPRIGHT = 1.0  # cost of a digit in the mean above which the picture may lie on its side
 
 # What a way to put pieces together costs, beside what the model says of each digit: -log of its probability.
@@ -98,9 +100,14 @@ class PictureDigits:
         side = 1 - self.turned % 2  # of the box: 1 up and down, 0 across
         heights = [digit.box[side + 2] - digit.box[side] for digit in self.digits]
         sure = min(digit.probability for digit in self.digits) >= _SURE
-        if len(self.rows) == len(self.digits) and {digit.label for digit in self.digits} == {1}:
-            return False  # strokes in line with each other, one above the other: a broken stroke
+        if {digit.label for digit in self.digits} == {1} and (len(self.rows) > 1 or self._broadest() > _BROAD_ONE):
+            return False  # strokes of one digit in pieces: a broken 1, an open 4, seven segments
+        if self.turned and len(heights) < _MANY:
+            return False  # some direction can always be found in which a few strokes look like digits
         return len(heights) > 1 and sure and min(heights) >= _ALIKE * max(heights)
+
+    def _broadest(self) -> float:
+        return max(digit.image.any(axis=0).sum() / digit.image.any(axis=1).sum() for digit in self.digits)
 
 
 def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto") -> PictureDigits:

@@ -32,7 +32,7 @@ def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 EXPECTED = preprocess(packed(seven())).image
 
 
-def close(image: np.ndarray, tolerance: float = 12) -> bool:
+def close(image: np.ndarray, tolerance: float = 15) -> bool:
     return bool(np.abs(image.astype(float) - EXPECTED).mean() < tolerance)
 
 

@@ -83,7 +83,8 @@ def test_the_first_frame_of_an_animated_gif_is_answered(client: TestClient) -> N
 
 def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
     answer = client.post("/explain", files=files(BLACK_ON_WHITE)).json()
-    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted"}
+    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted", "Number", "Digits"}
+    assert (answer["Number"], answer["Digits"]) == ("", [])
     seen = np.array(answer["Seen"])
     assert (seen.shape, seen.max(), answer["Inverted"]) == ((28, 28), 255, True)
     expected = inference.load_model(MODEL)(seen[None])[0]
