@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,18 +177,16 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
     try:
         with use_this_environment(**{LOCKED_FOLDER: str(executed.parents[1].resolve())}):
             # Nothing is written while it runs: papermill would write in place, and a kill would leave half a notebook.
-            _beside_a_loop(
-                lambda: execute_notebook(
-                    str(step.path).replace("{", "{{").replace("}", "}}"),
-                    None,
-                    parameters,
-                    progress_bar=False,
-                    start_timeout=180,
-                    kernel_name="python3",
-                    extra_arguments=["--log-level=CRITICAL"],  # on our stderr; what a cell prints is not touched
-                    on_notebook_start=start,
-                    on_cell_executed=lambda **_: bar.advance(task),
-                )
+            execute_notebook(
+                str(step.path).replace("{", "{{").replace("}", "}}"),
+                None,
+                parameters,
+                progress_bar=False,
+                start_timeout=180,
+                kernel_name="python3",
+                extra_arguments=["--log-level=CRITICAL"],  # on our stderr; what a cell prints is not touched
+                on_notebook_start=start,
+                on_cell_executed=lambda **_: bar.advance(task),
             )
         why = ""
     except PapermillExecutionError as error:
@@ -213,20 +210,6 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
     if why:
         kept = f"\nAs far as it came, it is in {executed}" if started else ""
         raise NotebookError(f"notebook {step.name}: {why}{kept}")
-
-
-def _beside_a_loop(execute: Callable[[], object]) -> None:
-    """Call a function that uses nbclient, so that Ctrl-C cannot leave it waiting for ever.
-
-    Where an event loop runs already, nbclient uses one in a thread of its own. Python raises KeyboardInterrupt in the main
-    thread only; in the middle of an event loop's work it could lose what the clean-up waits for.
-    """
-
-    async def call() -> None:
-        execute()
-
-    with contextlib.closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(call())
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:

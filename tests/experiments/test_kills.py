@@ -23,8 +23,15 @@ from mnist_utils.experiments import grid, store
 
 pytestmark = pytest.mark.kills
 
+# A shell's background job, and all that it starts, ignores Ctrl-C.
+_START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from mnist_utils.cli.main import main; main()"
+)
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mnist_utils.cli.main import main; main()"
+)
 COMMAND = [
-    sys.executable, "-m", "mnist_utils.cli.main", "sweep", "--name", "mine",
+    sys.executable, "-c", _START, "sweep", "--name", "mine",
     "-p", "dataset", "digits", "-p", "train_limit", "200", "-p", "epochs", "1,2", "-p", "batch_size", "64,256",
     "-p", "seed", "0:2",
 ]  # fmt: skip

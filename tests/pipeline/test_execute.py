@@ -306,7 +306,9 @@ def test_a_kernel_of_the_home_folder_does_not_win_and_figures_are_drawn(
 def waiting(folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Start `mnist run`; give it and the process of its kernel while a cell of the last notebook waits."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom mnist_utils.cli import main\n"
+        "import signal, sys\nfrom pathlib import Path\nfrom mnist_utils.cli import main\n"
+        # A shell's background job, and all that it starts, ignores Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from mnist_utils.pipeline import parameters\n"
         "place = Path(sys.argv.pop()); parameters.notebooks_folder = lambda: place; main.main()"
     )
