@@ -16,6 +16,7 @@ from mnist_utils.preprocessing.segment import LEAST_SIDE, keep_strokes, widen_st
 from mnist_utils.preprocessing.surroundings import clear_surroundings
 
 _BROAD = 1.1  # width to height: few digits are broader
+_SOFT = 0.1  # the least share of MNIST's digits' pixels that are grey, a few digits apart
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _preprocess_mnist_like(colour: Floats, polarity: Polarity) -> PreprocessedIm
     off = max(abs(float(sums @ np.arange(28) / ink.sum()) - 14) for sums in (rows, columns))
     if off > 0.75 or max(np.ptp(np.flatnonzero(sums)) for sums in (rows, columns)) > 21:
         return None
-    if ((ink > 0.15) & (ink < 0.85)).sum() < 0.2 * (ink > 0.15).sum():
+    if ((ink > 0.15) & (ink < 0.85)).sum() < _SOFT * (ink > 0.15).sum():
         return None
     return PreprocessedImage(
         np.round(255 * ink).astype(np.uint8), inverted, (0.0, 0.0, 1.0, 1.0), steps={"upright": colour, "ink": ink}

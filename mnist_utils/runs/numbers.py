@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 _MOST_PIECES = 500  # of one picture: a page of text has more, and no number
 _SURE, _ALIKE = 0.9, 0.65  # several digits have at least this probability each, and this height, relative to the tallest
-_MANY = 4  # so many digits lie on their side without doubt
+_MANY = 4  # fewer digits do not lie on their side: in some direction, a few strokes always look like digits
 _BROAD_ONE = 0.7  # width to height of a 1: few are broader
 _UPRIGHT = 1.0  # cost of a digit in the mean above which the picture may lie on its side
 
@@ -102,8 +102,6 @@ class PictureDigits:
         sure = min(digit.probability for digit in self.digits) >= _SURE
         if {digit.label for digit in self.digits} == {1} and (len(self.rows) > 1 or self._broadest() > _BROAD_ONE):
             return False  # strokes of one digit in pieces: a broken 1, an open 4, seven segments
-        if self.turned and len(heights) < _MANY:
-            return False  # some direction can always be found in which a few strokes look like digits
         return len(heights) > 1 and sure and min(heights) >= _ALIKE * max(heights)
 
     def _broadest(self) -> float:
@@ -131,7 +129,7 @@ def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarit
     if cost > _UPRIGHT:
         for turn in 1, 3, 2:
             other, its_cost = _read_rows(np.ascontiguousarray(np.rot90(read.ink, turn)), predict)
-            if its_cost < 0.5 * cost:
+            if its_cost < 0.5 * cost and sum(map(len, other)) >= _MANY:
                 rows, cost, turned = other, its_cost, turn
     if not rows:
         raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels has the form of one")

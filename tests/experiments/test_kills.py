@@ -25,10 +25,7 @@ pytestmark = pytest.mark.kills
 
 # A shell's background job, and all that it starts, ignores Ctrl-C.
 _START = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from mnist_utils.cli.main import main; main()"
-)
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mnist_utils.cli.main import main; main()"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom mnist_utils.cli.main import main; main()"
 )
 COMMAND = [
     sys.executable, "-c", _START, "sweep", "--name", "mine",

@@ -85,9 +85,10 @@ def test_pictures_of_real_mnist_digits_are_answered_right(kind: str, real_mnist:
 @pytest.mark.mnist
 def test_inversion_costs_nothing_at_all(real_mnist: Path) -> None:
     digits = load_dataset("mnist", data_dir=real_mnist).x_test
-    random = np.random.default_rng(0)
+    random, changed = np.random.default_rng(0), 0
     for digit in digits:
         plain, inverted = (preprocess(KINDS[kind](digit, random)) for kind in ("as_is", "inverted"))
         np.testing.assert_array_equal(plain.image, inverted.image)
         assert (plain.inverted, inverted.inverted) == (False, True)
-        assert np.abs(plain.image.astype(int) - digit).max() <= 1  # the few that are not quite white are stretched
+        changed += np.abs(plain.image.astype(int) - digit).max() > 1  # the few that are not quite white are stretched
+    assert changed <= 5  # those with hard edges, as of a paint program, are read as such
