@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mnist_utils.evaluation.metrics import edit_distance
 from mnist_utils.evaluation.statistics import wilson_interval
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.runs import inference
 from mnist_utils.runs.find import find_model, results_dir
-from mnist_utils.runs.numbers import PictureDigits, edit_distance, predict_digits, predict_one_or_many
+from mnist_utils.runs.numbers import PictureDigits, predict_digits, predict_one_or_many
 
 CONFIDENT = 0.9
 _BANDS = (0.0, 0.6, 0.9, 0.97, 1.0)

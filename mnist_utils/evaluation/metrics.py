@@ -93,3 +93,13 @@ def metrics_from_dict(content: dict[str, Any]) -> Metrics:
     low, high = content["accuracy_interval"]
     per_class = [ClassMetrics(**row) for row in content["per_class"]]
     return Metrics(**content | {"accuracy_interval": (low, high), "per_class": per_class})
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Count the digits to insert, delete or replace that turn one number into the other (Levenshtein 1966)."""
+    row: NDArray[np.int64] = np.arange(len(other) + 1)
+    for at, letter in enumerate(one, 1):
+        before, row = row, np.full(len(other) + 1, at)
+        for place, wanted in enumerate(other, 1):
+            row[place] = min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (letter != wanted))
+    return int(row[-1])

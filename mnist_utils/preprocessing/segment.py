@@ -24,19 +24,25 @@ def keep_strokes(ink: Floats) -> tuple[Floats, int]:
     if len(large) > _MOST_PARTS:
         raise ImageError("no digit", f"{len(large)} pieces of similar size, as in noise or text")
     kept = np.isin(parts, large)
-    kept |= np.isin(parts, _broken_off(parts, boxes, kept))
+    if len(broken := _broken_off(parts, boxes, large)):
+        kept |= np.isin(parts, broken)
     # Keep the soft edges of the strokes.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     return np.where(cv2.dilate(kept.astype(np.uint8), cross, iterations=2) > 0, ink, np.float32(0)), len(large)
 
 
-def _broken_off(parts: NDArray[np.int32], boxes: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _broken_off(parts: NDArray[np.int32], boxes: NDArray[np.int32], large: NDArray[np.intp]) -> NDArray[np.intp]:
     """Find the small parts that a pen broke off: as near to a large part as its strokes are wide, and no dots."""
-    width = max(3, round(1.5 * stroke_width(kept)))
-    near = np.unique(parts[cv2.dilate(kept.astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0])
-    rows = np.flatnonzero(kept.any(axis=1))
+    top, height = boxes[large, cv2.CC_STAT_TOP], boxes[large, cv2.CC_STAT_HEIGHT]
+    extent = np.max(top + height, initial=0) - 1 - np.min(top, initial=len(parts))
     length = np.maximum(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
-    return near[(near > 0) & (length[near] >= _BROKEN * np.ptp(rows) if len(rows) else False)]
+    small = np.setdiff1d(np.flatnonzero(length >= _BROKEN * extent), [0, *large])
+    if not len(large) or not len(small):
+        return np.zeros(0, np.intp)  # as in most pictures: what follows takes as long as all before it
+    kept = np.isin(parts, large)
+    width = max(3, round(1.5 * stroke_width(kept)))
+    near = cv2.dilate(kept.astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0
+    return np.intersect1d(small, parts[near])
 
 
 def widen_strokes(digit: Floats) -> tuple[Floats, float]:

@@ -89,7 +89,7 @@ def _beyond_the_sheet(marks: Marks) -> Mask | None:
         return None
     strongest = run[marks.strength[rows[run], columns[run]].argsort()[-max(1, len(run) // 4) :]]  # a shadow's edge is soft
     at_edge = np.median(marks.colour[rows[strongest], columns[strongest]], axis=0)
-    paper = marks.paper if marks.paper.ndim == 1 else np.median(marks.paper[rows[run], columns[run]], axis=0)
+    paper = _paper_at(marks, (rows[run], columns[run]))
     parts, _ = connected_parts(marks.mask)
     behind = marks.mask & _is_mixture(marks.colour, at_edge, paper)
     layer = behind & np.isin(parts, np.unique(parts[rows[run], columns[run]]))
@@ -99,6 +99,11 @@ def _beyond_the_sheet(marks: Marks) -> Mask | None:
         return None
     margin = 1 + round(0.012 * max(layer.shape))
     return (cv2.dilate(layer.astype(np.uint8), np.ones((2 * margin + 1,) * 2, np.uint8)) > 0) & ~(rest & ~behind)
+
+
+def _paper_at(marks: Marks, where: Mask | tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
+    """Return the one colour of the paper, or the usual one of some pixels."""
+    return marks.paper if marks.paper.ndim == 1 else np.median(marks.paper[where], axis=0)
 
 
 def _is_mixture(colour: Floats, one: Floats, paper: Floats) -> Mask:
@@ -148,8 +153,7 @@ def _rules(marks: Marks) -> Mask | None:
         return None
     if not same:  # not the stroke along a rule, but what is left of one where a stroke crosses it or it ends in the picture
         usual = np.median(marks.colour[both], axis=0)
-        paper = marks.paper if marks.paper.ndim == 1 else np.median(marks.paper[both], axis=0)
-        both = marks.mask & _is_mixture(marks.colour, usual, paper)
+        both = marks.mask & _is_mixture(marks.colour, usual, _paper_at(marks, both))
     return _widened(both)
 
 

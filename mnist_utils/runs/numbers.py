@@ -249,13 +249,3 @@ def _cost(pieces: list[Piece], usual: float, confidence: float) -> float:
             cost += _JOIN + _GAP * max(0, other.box[0] - one.box[2]) / usual
     cost += _BROAD * max(0.0, width / max(height, 0.7 * usual) - _MOST_BROAD) + _LOW * max(0.0, 0.67 - height / usual)
     return float(cost)
-
-
-def edit_distance(one: str, other: str) -> int:
-    """Count the digits to insert, delete or replace that turn one number into the other (Levenshtein 1966)."""
-    row: NDArray[np.int64] = np.arange(len(other) + 1)
-    for at, letter in enumerate(one, 1):
-        before, row = row, np.full(len(other) + 1, at)
-        for place, wanted in enumerate(other, 1):
-            row[place] = min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (letter != wanted))
-    return int(row[-1])

@@ -104,6 +104,9 @@ def create_app(model: Path) -> FastAPI:
             counted.labels(label).inc()
             confidence.observe(probability)
 
+    def count_rows(probabilities: NDArray[np.float32]) -> None:
+        count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
+
     @app.post("/predict", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def predict_pictures(image: Pictures, digits: Literal["one", "many"] = "one") -> Predictions | Numbers:
         """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number."""
@@ -113,7 +116,7 @@ def create_app(model: Path) -> FastAPI:
             count([digit.Label for digit in every], [digit.probability for digit in every])
             return Numbers(Predictions=numbers)
         probabilities = await _run_in_thread(lambda: classify_uploads(image))
-        count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
+        count_rows(probabilities)
         return Predictions(
             Predictions=[
                 Prediction(Label=int(row.argmax()), probability=inference.round_down(float(row.max())))
@@ -153,7 +156,7 @@ def create_app(model: Path) -> FastAPI:
         """Predict as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
         body = await request.body()
         probabilities = await _run_in_thread(lambda: classify(parse_instances(body)))
-        count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
+        count_rows(probabilities)
         return TensorFlowResponse(predictions=probabilities.tolist())
 
     @app.get("/v1/models/mnist")

@@ -14,7 +14,7 @@ from mnist_utils.evaluation.calibration import (
     fit_temperature,
     reliability_bins,
 )
-from mnist_utils.evaluation.metrics import compute_metrics
+from mnist_utils.evaluation.metrics import compute_metrics, edit_distance
 from mnist_utils.evaluation.statistics import holm_correction, mcnemar_test, wilson_interval
 
 RANDOM = np.random.default_rng(0)
@@ -201,3 +201,10 @@ def test_calibration_error_interval_covers_the_truth_near_zero(error: float) -> 
 def test_calibration_error_interval_of_perfect_predictions_is_zero() -> None:
     perfect = np.eye(10)[np.arange(50) % 10]
     assert calibration_error_interval(perfect, np.arange(50) % 10) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"), [("", "", 0), ("12", "", 2), ("123", "13", 1), ("2026", "2062", 2), ("19", "79", 1)]
+)
+def test_edit_distance(one: str, other: str, distance: int) -> None:
+    assert edit_distance(one, other) == edit_distance(other, one) == distance

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.evaluation.metrics import edit_distance
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.runs.inference import Predict, load_model
-from mnist_utils.runs.numbers import PictureDigits, edit_distance, predict_digits, predict_one_or_many
+from mnist_utils.runs.numbers import PictureDigits, predict_digits, predict_one_or_many
 from tests import drawings
 from tests.paths import MODEL
 from tests.rows import row_of
@@ -119,13 +120,6 @@ def test_a_picture_without_a_number_is_an_error(make: Callable[[], bytes], predi
     with pytest.raises(ImageError) as caught:
         predict_digits(make(), predict)
     assert caught.value.kind == "no digit"
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "distance"), [("", "", 0), ("12", "", 2), ("123", "13", 1), ("2026", "2062", 2), ("19", "79", 1)]
-)
-def test_edit_distance(one: str, other: str, distance: int) -> None:
-    assert edit_distance(one, other) == edit_distance(other, one) == distance
 
 
 @pytest.mark.mnist
