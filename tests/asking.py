@@ -11,7 +11,8 @@ from typing import Any
 from PIL import ImageOps
 
 from tests.paths import REFERENCE
-from tests.preprocessing.test_reader import packed, seven
+from tests.pictures import packed
+from tests.preprocessing.test_reader import seven
 
 MODEL = REFERENCE / "model.tflite"
 BLACK_ON_WHITE, WHITE_ON_BLACK = packed(seven()), packed(ImageOps.invert(seven()))

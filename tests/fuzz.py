@@ -66,6 +66,8 @@ VARIANTS: list[Variant] = [
     *(("GIF", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA")),
     ("GIF", "P", {"transparency": 0, "interlace": False, "comment": b"a digit"}),
     *(("WEBP", mode, {"lossless": lossless}) for mode in ("L", "P", "RGB", "RGBA") for lossless in (False, True)),
+    *(("AVIF", mode, {}) for mode in ("L", "RGB", "RGBA")),
+    *(("HEIF", mode, {}) for mode in ("L", "LA", "RGB", "RGBA", "I;16")),
     *(("TIFF", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")),
     *(("TIFF", "1", {"compression": way}) for way in ("group3", "group4", "tiff_ccitt")),
     *(
@@ -76,7 +78,7 @@ VARIANTS: list[Variant] = [
 ]
 REFUSED: list[Variant] = [
     ("ICO", "RGB", {"sizes": [(1, 1)]}),  # Pillow makes no icon larger than the picture
-    *((form, "RGB", {}) for form in ("PPM", "TGA", "PCX", "SGI", "JPEG2000", "DDS", "AVIF", "PDF", "EPS", "QOI")),
+    *((form, "RGB", {}) for form in ("PPM", "TGA", "PCX", "SGI", "JPEG2000", "DDS", "PDF", "EPS", "QOI")),
 ]
 
 _NUMBERS: dict[str, NDArray[Any]] = {
@@ -161,7 +163,7 @@ def whole_pictures(draw: st.DrawFn) -> bytes:
     size, random = draw(_SIZES), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     options = dict(options)
     compressed = "compression" in options  # by LibTIFF, which takes none of the following
-    if form in ("PNG", "JPEG", "MPO", "WEBP", "TIFF") and not compressed:
+    if form in ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF") and not compressed:
         exif, profiles = st.integers(0, 65535).map(exif_orientation), st.binary(min_size=1, max_size=200)
         options |= draw(st.fixed_dictionaries({}, optional={"exif": exif, "icc_profile": profiles}))
     if form in ("GIF", "PNG") and mode in ("1", "L", "P") and "transparency" not in options and draw(st.booleans()):
@@ -178,16 +180,17 @@ def whole_pictures(draw: st.DrawFn) -> bytes:
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _EDGES = (0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
-_SIZE_FIELDS = [  # what is right before the width and the height in a PNG, a GIF, a BMP, a JPEG
+_SIZE_FIELDS = [  # what is right before the width and the height in a PNG, a GIF, a BMP, a JPEG, a HEIF or AVIF
     (rb"\A\x89PNG.{12}", ">II"),
     (rb"\AGIF8[79]a", "<HH"),
     (rb"\ABM.{16}", "<II"),
     (rb"\A\xff\xd8.*?\xff[\xc0\xc2]...", ">HH"),
+    (rb"\A....ftyp.*?ispe....", ">II"),
 ]
 
 
 def claim_size(content: bytes, width: int, height: int) -> bytes:
-    """Return a PNG, GIF, BMP or JPEG whose header claims another size; others as they are."""
+    """Return a PNG, GIF, BMP, JPEG, HEIF or AVIF whose header claims another size; others as they are."""
     for before, form in _SIZE_FIELDS:
         if (found := re.search(before, content[:4096], re.DOTALL)) and found.end() + struct.calcsize(form) <= len(content):
             most = (1 << 4 * struct.calcsize(form)) - 1

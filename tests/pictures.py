@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
@@ -24,7 +25,10 @@ Floats = NDArray[np.floating]
 
 def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    image.save(file, form, **options)
+    if form == "HEIF":  # not as Pillow's plugin, which would read them too
+        pillow_heif.from_pillow(image).save(file, **options)
+    else:
+        image.save(file, form, **options)
     return file.getvalue()
 
 

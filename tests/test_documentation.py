@@ -26,7 +26,8 @@ from mnist_utils.cli.train import train_command
 from tests import pictures
 from tests.conftest import Cli
 from tests.paths import CLONE, REFERENCE
-from tests.preprocessing.test_reader import packed, seven
+from tests.pictures import packed
+from tests.preprocessing.test_reader import seven
 
 if not (CLONE / "docs").is_dir():
     pytest.skip("the image has no pages: .ci/run tests them in the clone", allow_module_level=True)

@@ -66,13 +66,13 @@ def _draw(strokes: Strokes, random: np.random.Generator) -> Images:
     height = random.uniform(14, 24) if hard else _HEIGHT
     side = round(2 * height)
     width = max(1.0, height * np.exp(random.uniform(np.log(0.06), np.log(0.2))))
-    change = _random_map(random)
+    change = random_map(random)
     sheet = np.zeros((side, side), np.uint8)
     for points in strokes:
         placed = (points - (0.3, 0.5)) @ change.T * height + side / 2
         cv2.polylines(
             sheet,
-            [np.round(_smooth(placed) * 16).astype(np.int32)],
+            [np.round(smooth(placed) * 16).astype(np.int32)],
             isClosed=False,
             color=255,
             thickness=max(1, round(width)),
@@ -82,14 +82,14 @@ def _draw(strokes: Strokes, random: np.random.Generator) -> Images:
     return cv2.resize(sheet, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC) if hard else sheet
 
 
-def _random_map(random: np.random.Generator) -> NDArray[np.float64]:
+def random_map(random: np.random.Generator) -> NDArray[np.float64]:
     """Sample a digit's slant (shear up to 0.35), turn (up to 12 degrees) and width (0.6 to 1.4 of the usual)."""
     angle = np.deg2rad(random.uniform(-12, 12))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.asarray(turn @ [[np.exp(random.uniform(-0.5, 0.35)), random.uniform(-0.35, 0.15)], [0, 1]])
 
 
-def _smooth(points: Points) -> Points:
+def smooth(points: Points) -> Points:
     """Cut corners three times (Chaikin), so that a polyline becomes a curve; the ends stay."""
     if len(points) < 3:
         return points
@@ -259,7 +259,7 @@ def _printed(label: int) -> list[Images]:
 
 def _print_digit(label: int, random: np.random.Generator) -> Images:
     fonts = _printed(label)
-    change = _random_map(random)
+    change = random_map(random)
     centre = np.full(2, _SIDE / 2)
     sheet = cv2.warpAffine(
         fonts[random.integers(len(fonts))], np.column_stack([change, centre - change @ centre]), (_SIDE, _SIDE)

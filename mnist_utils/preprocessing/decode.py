@@ -11,6 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import pi_heif
 from PIL import Image, UnidentifiedImageError
 
 from mnist_utils import MnistError
@@ -18,8 +19,8 @@ from mnist_utils._support.arrays import Floats
 
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "HEIF", "AVIF", "WEBP", "TIFF", "GIF", "BMP")  # HEIF: what iPhones make
+SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 _TURNS = {  # EXIF orientation -> the operation that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,8 +37,13 @@ ONE_DIGIT, MANY_DIGITS = 512, 1280  # pixels, the longer side; a phone's photo o
 _SMALL = 64  # pixels; a picture of no larger sides has strokes of a few pixels
 LEAST_CONTRAST = 0.08  # between paper and ink; black to white is 1
 
+# To the C library (glibc), an array of a megabyte is large: each comes fresh from the system, page by page, which took a
+# third of a picture's time. A larger one, freed, teaches it to keep up to twice its size. Nothing is written to it.
+np.empty(4_000_000, np.uint8)
+
 # Pillow logs defects of pictures, whether it then rejects them or not; without this, the log would reach stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
 
 ErrorKind = Literal["cannot be opened", "too large", "not a picture", "cannot be decoded", "no digit"]
 
@@ -82,6 +88,8 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
         content = picture if isinstance(picture, bytes) else _read_limited(picture)
         if not content:
             raise ImageError("not a picture", "the file is empty")
+        if content.startswith(b"%PDF"):
+            raise ImageError("not a picture", "a PDF; save its page as a PNG: pdftoppm -png -r 150 file.pdf page")
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
         with warnings.catch_warnings(action="ignore"):  # what Pillow warns of is rejected below, or harmless
@@ -98,7 +106,7 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
         raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:  # the last one is pi-heif's
         raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
     small = _shrink(image, side)
     if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255
@@ -128,6 +136,8 @@ def _shrink(image: Image.Image, side: int) -> Image.Image:
     """
     factor = max(1, max(image.size) // (2 * side))
     mode = "F" if image.mode.startswith(("I", "F")) else "RGBA" if image.has_transparency_data else "RGB"
+    if factor == 1 and mode == image.mode != "F":
+        return image
     small = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
     step = factor * max(1, 1_000_000 // (image.width * factor))
     for top in range(0, image.height, step):

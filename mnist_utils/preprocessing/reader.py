@@ -102,7 +102,7 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
     Parameters
     ----------
     picture : Path or bytes
-        A PNG, JPEG, BMP, GIF (first frame), TIFF or WebP file, or its content.
+        A PNG, JPEG, HEIC, AVIF, WebP, TIFF, GIF (first frame) or BMP file, or its content.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
         ``auto``: whatever stands out from its surroundings is ink.
 

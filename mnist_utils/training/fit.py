@@ -18,8 +18,9 @@ from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.progress import ShowProgress, progress_display
-from mnist_utils.data.augmentation import augment
+from mnist_utils.data.augmentation import TONED, augment
 from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.data.outliers import draw_outliers
 from mnist_utils.training import CHECKPOINT, architectures
 from mnist_utils.training.backend import batches, keras, seeded
 from mnist_utils.training.checkpoint import (
@@ -37,6 +38,7 @@ HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 # Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
 # count; with ten, the progress bar still moves smoothly and Ctrl-C acts at once.
 _STEPS_PER_EXECUTION = 10
+_OUTLIERS = 0.1  # the share of images that show no digit, for `pictures`
 
 
 @dataclass(frozen=True)
@@ -172,15 +174,31 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
 def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Targets]:
     """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
 
+    For ``pictures``, one image in ten becomes one that shows no digit.
+
     Returns
     -------
     images : uint8 array, shape (n, 28, 28)
     targets : float32 array, shape (n, 10)
-        The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes.
+        The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes; where there is no
+        digit, the same for each.
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
-    return augment(x[order], config.augment, random, labels=y[order]), one_hot_targets(y[order], config.label_smoothing)
+    images = augment(x[order], config.augment, random, labels=y[order])
+    targets = one_hot_targets(y[order], config.label_smoothing)
+    if config.augment == "pictures":
+        outliers = random.random(len(images)) < _OUTLIERS
+        images[outliers], targets[outliers] = _prepare_outliers(int(outliers.sum()), random), 1 / targets.shape[1]
+    return images, targets
+
+
+def _prepare_outliers(n: int, random: np.random.Generator) -> Images:
+    """Draw outliers, and change them as `augment` changes digits for ``pictures``."""
+    drawn = augment(draw_outliers(n, random), "shift", random)
+    toned = random.random(n) < TONED
+    drawn[toned] = augment(drawn[toned], "polarity", random)
+    return drawn
 
 
 def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests import drawings
 from tests.asking import start
 from tests.chromium import chromium
-from tests.preprocessing.test_reader import packed, seven
+from tests.pictures import packed
+from tests.preprocessing.test_reader import seven
 
 pytestmark = pytest.mark.browser
 Points = list[tuple[float, float]]

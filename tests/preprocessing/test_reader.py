@@ -9,24 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.preprocessing.decode import MAX_BYTES, ErrorKind, ImageError
 from mnist_utils.preprocessing.reader import preprocess
+from tests.pictures import packed
 
 
 def seven(size: tuple[int, int] = (200, 160), ink: Any = "black", paper: Any = "white", mode: str = "RGB") -> Image.Image:
     image = Image.new(mode, size, paper)
     ImageDraw.Draw(image).line([(50, 40), (110, 40), (80, 120)], fill=ink, width=12, joint="curve")
     return image
-
-
-def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
 
 
 EXPECTED = preprocess(packed(seven())).image
@@ -60,6 +56,8 @@ def test_strokes_are_white_on_black_in_a_20x20_box_centred_by_mass() -> None:
         ("transparent", packed(seven(ink=(0, 0, 0, 255), paper=(0, 0, 0, 0), mode="RGBA")), True),
         ("16 bit", packed(Image.fromarray(np.asarray(seven().convert("L"), np.uint16) * 257)), True),
         ("webp", packed(seven(), "WEBP"), True),
+        ("heic", packed(seven(), "HEIF"), True),
+        ("avif", packed(seven(), "AVIF"), True),
         ("bmp", packed(seven(), "BMP"), True),
         ("tiff", packed(seven(), "TIFF"), True),
         ("gif", packed(seven(), "GIF"), True),
@@ -168,6 +166,28 @@ def test_every_exif_orientation_is_undone(orientation: int) -> None:
     turned = packed(seven(), "JPEG", exif=exif.tobytes())
     expected = preprocess(packed(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))).image
     np.testing.assert_array_equal(preprocess(turned).image, expected)
+
+
+@pytest.mark.parametrize(("orientation", "back"), [(6, Image.Transpose.ROTATE_90), (3, Image.Transpose.ROTATE_180)])
+@pytest.mark.parametrize("form", ["HEIF", "AVIF"])
+def test_a_phones_picture_is_turned_upright_once(form: str, orientation: int, back: Image.Transpose) -> None:
+    """These formats say how the camera was held in the picture's own header; EXIF may say so again."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    held = seven().transpose(back)
+    file = io.BytesIO()
+    if form == "HEIF":
+        pillow_heif.encode(held.mode, held.size, held.tobytes(), file, exif=exif.tobytes())
+    else:
+        held.save(file, form, exif=exif)
+    assert b"irot" in file.getvalue()
+    assert close(preprocess(file.getvalue()).image)
+
+
+def test_a_pdf_is_refused_with_the_fix() -> None:
+    with pytest.raises(ImageError, match="not a picture: a PDF; save its page as a PNG: pdftoppm -png") as caught:
+        preprocess(packed(seven(), "PDF"))
+    assert caught.value.kind == "not a picture"
 
 
 def test_a_28x28_picture_that_is_not_mnist_like_is_read_as_any_other() -> None:

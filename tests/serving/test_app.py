@@ -23,7 +23,8 @@ from mnist_utils.serving.server import ServingError, listen
 from tests import drawings
 from tests.asking import BLACK_ON_WHITE, MODEL, WHITE_ON_BLACK, ask, failed, files, form, listens, start
 from tests.fuzz import STATUS, claim_size, outcome_of, pictures
-from tests.preprocessing.test_reader import packed, seven
+from tests.pictures import packed
+from tests.preprocessing.test_reader import seven
 
 # --- answers ---
 

@@ -14,7 +14,8 @@ from schemathesis.core.result import Ok
 from mnist_utils.preprocessing.decode import FORMATS
 from mnist_utils.serving import app
 from tests.paths import MODEL
-from tests.preprocessing.test_reader import packed, seven
+from tests.pictures import packed
+from tests.preprocessing.test_reader import seven
 
 INSTANCES = "/v1/models/mnist:predict"
 # Too many pictures or instances: 413 says more than 400. All other checks are on.
