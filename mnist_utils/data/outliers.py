@@ -122,8 +122,10 @@ def _shape(random: np.random.Generator) -> Images:
         pen = cv2.FILLED if random.random() < 0.5 else int(random.integers(4, 12))
         cv2.rectangle(sheet, (middle - across, middle - down), (middle + across, middle + down), 255, pen)
     elif kind == 2:
-        corners = random.integers(14, _SIDE - 14, (random.integers(3, 8), 2))
-        cv2.fillPoly(sheet, [corners.astype(np.int32)], 255)
+        n = int(random.integers(3, 8))
+        angles = 2 * np.pi * (np.arange(n) + random.uniform(0, 0.6, n)) / n
+        corners = middle + random.uniform(25, 50, (n, 1)) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        cv2.fillPoly(sheet, [np.round(corners).astype(np.int32)], 255)
     elif kind == 3:
         pen = int(random.integers(3, 9))
         for at in np.linspace(20, _SIDE - 20, random.integers(2, 6)).astype(int).tolist():
