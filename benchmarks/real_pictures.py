@@ -3,7 +3,7 @@
 python -m benchmarks.real_pictures FOLDER [--model RUN] [--failures FOLDER]
 
 FOLDER holds `pictures/index.csv` (columns file, label, kind, source), `pictures_of_numbers/index.csv` (file, rows: the
-digits of each row, rows apart by /) and `pictures_of_no_digit/index.csv` (file), the files beside each.
+digits of each row, rows apart by /) and `pictures_of_no_digit/index.csv` (file, kind), the files beside each.
 
 The sources are split into two halves. What was chosen by looking at pictures was chosen on the first; the second is
 reported.
@@ -33,14 +33,14 @@ _BANDS = (0.0, 0.6, 0.9, 0.97, 1.0)
 
 
 def read_singles(folder: Path, predict: inference.Predict) -> pd.DataFrame:
-    """Read all pictures of one digit; a row for each, with `half`, `answer` (-1: refused), `probability`, `several`."""
+    """Read all pictures of one digit; a row for each, with `half`, `answer` (-1: refused), `probability`, `several`, `unlike`."""
     index = pd.read_csv(folder / "pictures" / "index.csv", dtype={"source": str})
     rows = []
     for one in index.itertuples():
-        row: dict[str, Any] = {"answer": -1, "probability": 0.0, "several": False}
+        row: dict[str, Any] = {"answer": -1, "probability": 0.0, "several": False, "unlike": False}
         try:
             found = inference.predict_picture(folder / "pictures" / str(one.file), predict)
-            row |= {"answer": found.label, "probability": found.top()[0][1]}
+            row |= {"answer": found.label, "probability": found.top()[0][1], "unlike": found.unlike_digits}
             either = predict_one_or_many(folder / "pictures" / str(one.file), predict)
             row["several"] = isinstance(either, PictureDigits)
         except ImageError:
@@ -90,7 +90,13 @@ def main() -> None:
     confident = singles["probability"] >= CONFIDENT
     wrong_but_sure = int((~singles["correct"] & confident).sum())
     print(f"- wrong with a probability of {CONFIDENT} or more: {wrong_but_sure} of {len(singles)}")
-    print(f"- taken for several digits: {int(singles['several'].sum())} of {len(singles)}\n")
+    print(f"- taken for several digits: {int(singles['several'].sum())} of {len(singles)}")
+    for half, some in singles.groupby("half"):
+        unlike = some["unlike"]
+        print(
+            f"- {half}, unlike digits: {_share(int(unlike.sum()), len(some))}, of them {(~some['correct'][unlike]).sum()} wrong"
+        )
+    print()
     print("| probability | pictures | mean probability | correct |\n|---|---:|---:|---:|")
     for low, high in pairwise(_BANDS):
         band = singles[(singles["probability"] >= low) & (singles["probability"] < high + (high == 1))]
@@ -104,21 +110,27 @@ def main() -> None:
     print(f"\n{len(numbers)} pictures of numbers: digits {_share(digits - wrong, digits)},")
     print(f"rows {_share(int(numbers['exact'].sum()), int(numbers['of'].sum()))}")
     if (options.folder / "pictures_of_no_digit").is_dir():
-        refused, n = _refused(options.folder / "pictures_of_no_digit", predict)
-        print(f"\npictures of no digit: refused {refused} of {n}")
+        print("\n| kind of no digit | pictures | refused | unlike digits |\n|---|---:|---:|---:|")
+        none = read_no_digits(options.folder, predict)
+        for kind, outcomes in [*none.groupby("kind")["outcome"], ("all", none["outcome"])]:
+            print(f"| {kind} | {len(outcomes)} | {(outcomes == 'refused').sum()} | {(outcomes == 'unlike').sum()} |")
     if options.failures:
         _write_failures(options.folder, singles[~singles["correct"]], options.failures)
 
 
-def _refused(folder: Path, predict: inference.Predict) -> tuple[int, int]:
-    files = pd.read_csv(folder / "index.csv")["file"]
-    refused = 0
-    for file in files:
+def read_no_digits(folder: Path, predict: inference.Predict) -> pd.DataFrame:
+    """Read all pictures of no digit; a row for each, with `outcome`: refused, unlike (digits), or answered."""
+    index = pd.read_csv(folder / "pictures_of_no_digit" / "index.csv")
+    outcomes = []
+    for file in index["file"]:
         try:
-            predict_one_or_many(folder / file, predict)
+            found = predict_one_or_many(folder / "pictures_of_no_digit" / file, predict)
         except ImageError:
-            refused += 1
-    return refused, len(files)
+            outcomes.append("refused")
+            continue
+        digits = found.digits if isinstance(found, PictureDigits) else [found]
+        outcomes.append("unlike" if any(digit.unlike_digits for digit in digits) else "answered")
+    return index.assign(outcome=outcomes)
 
 
 def _write_failures(folder: Path, wrong: pd.DataFrame, into: Path) -> None:

@@ -19,6 +19,8 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage.morphology import disk, skeletonize
 
+from mnist_utils.data import synthetic
+
 Digit = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
@@ -30,6 +32,11 @@ def packed(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     else:
         image.save(file, form, **options)
     return file.getvalue()
+
+
+def letter_on_paper() -> bytes:
+    """Write a letter on paper."""
+    return synthetic.render_on_paper(synthetic.out_of_distribution_images(1, seed=1)["letters"][0])
 
 
 def strokes(digit: Digit, side: int = 168) -> Floats:

@@ -69,6 +69,7 @@ def predict_command(
 
 
 _STEPS = ".steps.png"
+_UNLIKE = "unlike the digits it was trained on"
 
 
 def _pictures(name: str) -> list[str]:
@@ -109,7 +110,12 @@ def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, d
             "path": name,
             "number": found.number,
             "digits": [
-                {"label": digit.label, "probability": inference.round_down(digit.probability), "box": digit.box}
+                {
+                    "label": digit.label,
+                    "probability": inference.round_down(digit.probability),
+                    "unlike_digits": digit.unlike_digits,
+                    "box": digit.box,
+                }
                 for digit in found.digits
             ],
             "reading": {"inverted": found.inverted, "turned": found.turned},
@@ -123,6 +129,7 @@ def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, d
         "label": top[0][0],
         "probability": top[0][1],
         "top": top,
+        "unlike_digits": found.unlike_digits,
         "reading": {
             "inverted": seen.inverted,
             "crop": seen.crop,
@@ -176,13 +183,16 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     for prediction in predictions:
         if "number" in prediction:
             least = min(prediction["digits"], key=lambda digit: digit["probability"])
+            beside = f"least: its {least['label']}{', ' + _UNLIKE if least['unlike_digits'] else ''}"
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             sure = f"{100 * least['probability']:.2f}%"
-            table.add_row(Text(prediction["path"]), prediction["number"], sure, f"least: its {least['label']}", seen)
+            table.add_row(Text(prediction["path"]), prediction["number"], sure, beside, seen)
         elif "error" not in prediction:
-            others = ", ".join(
-                f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
-            )
+            others = _UNLIKE
+            if not prediction["unlike_digits"]:
+                others = ", ".join(
+                    f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
+                )
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             table.add_row(
                 Text(prediction["path"]), str(prediction["label"]), f"{100 * prediction['probability']:.2f}%", others, seen

@@ -18,7 +18,7 @@ _SIDE = 28
 _MARGIN = 6  # black pixels around each image, for coordinates outside it
 _AT_ONCE = 512  # images in one call of OpenCV's remap; with margins, they have fewer rows than its limit of 2**15
 _KNOTS = 5  # per side of the grid that bends an image: one every six pixels, about the width of a stroke's turn
-_DRAWN, TONED = 0.4, 0.3  # the shares of images that `pictures` draws anew, and changes as `polarity` does
+_DRAWN, TONED = 0.55, 0.3  # the shares of images that `pictures` draws anew, and changes as `polarity` does
 _LEAST_CONTRAST = 0.15  # between ink and paper; black to white is 1
 _BEND = 1.7  # pixels, standard deviation of a knot's displacement
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import string
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mnist_utils._support.arrays import Images
@@ -33,15 +35,54 @@ def render_on_paper(digit: Images, *, seed: int = 0, ink: Colour = (30, 40, 110)
         A PNG of 300x260 pixels.
     """
     random = np.random.default_rng(seed)
-    large = Image.fromarray(digit).resize((168, 168), Image.Resampling.BICUBIC)
-    strokes = np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)  # solid like a pen's, with soft edges
-    page = np.zeros((260, 300, 1))
-    top, left = (int(random.integers(0, room + 1)) for room in np.subtract(page.shape[:2], strokes.shape))
-    page[top : top + 168, left : left + 168, 0] = strokes
-    y, x = np.indices(page.shape[:2]) / 300
+    strokes = _in_ink(digit, 168)
+    page = np.zeros((260, 300))
+    top, left = (int(random.integers(0, room + 1)) for room in np.subtract(page.shape, strokes.shape))
+    page[top : top + 168, left : left + 168] = strokes
+    return _lit_page(page, random, ink, sheet)
+
+
+def render_rows_on_paper(
+    rows: Sequence[Images], *, seed: int = 0, ink: Colour = (30, 40, 110), sheet: Colour = (250, 246, 235)
+) -> bytes:
+    """Write rows of digits in ink on a sheet of paper, lit by a lamp from one side.
+
+    Parameters
+    ----------
+    rows : sequence of uint8 arrays, each of shape (n, 28, 28), white on black
+    seed : int
+        Of the distances between the digits, their heights on the line, and the lamp's direction.
+    ink, sheet : (red, green, blue), 0 to 255
+
+    Returns
+    -------
+    bytes
+        A PNG; a digit is about 80 pixels high.
+    """
+    random = np.random.default_rng(seed)
+    page = np.zeros((60 + 150 * len(rows), 80 + 112 * max(map(len, rows))))
+    for row, digits in enumerate(rows):
+        left = 30
+        for digit in digits:
+            top = 30 + 150 * row + int(random.integers(0, 20))
+            here = page[top : top + 112, left : left + 112]
+            np.maximum(here, _in_ink(digit, 112), out=here)
+            left += int(random.integers(80, 112))
+    return _lit_page(page, random, ink, sheet)
+
+
+def _in_ink(digit: Images, side: int) -> NDArray[np.float64]:
+    """Enlarge a digit; return how much of each pixel is ink: solid like a pen's, with soft edges."""
+    large = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    return np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)
+
+
+def _lit_page(page: NDArray[np.float64], random: np.random.Generator, ink: Colour, sheet: Colour) -> bytes:
+    y, x = np.indices(page.shape) / max(page.shape)
     angle = random.uniform(0, 2 * np.pi)
     light = 0.85 + 0.15 * np.cos(angle) * (x - 0.5) * 2 + 0.15 * np.sin(angle) * (y - 0.5) * 2
-    colours = (np.array(sheet) * (1 - page) + np.array(ink) * page) * light[..., None]
+    share = page[..., None]
+    colours = (np.array(sheet) * (1 - share) + np.array(ink) * share) * light[..., None]
     return encode_png(np.clip(np.round(colours), 0, 255).astype(np.uint8))
 
 

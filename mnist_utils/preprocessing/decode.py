@@ -106,7 +106,9 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
         raise ImageError("too large", f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise ImageError("not a picture", f"none of {', '.join(FORMATS)}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:  # the last one is pi-heif's
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder of a damaged picture raises almost anything
         raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
     small = _shrink(image, side)
     if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255

@@ -108,11 +108,23 @@ def estimate_paper(colour: Floats) -> tuple[Floats, Floats, Floats]:
     scale = 40 / max(height, width)
     size = max(2, round(scale * width)), max(2, round(scale * height))
     small = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
-    around = cv2.copyMakeBorder(np.round(255 * small).astype(np.uint8), 8, 8, 8, 8, cv2.BORDER_REFLECT)
-    median = cv2.medianBlur(around, 17)[8:-8, 8:-8].astype(np.float32) / np.float32(255)
+    slope = _fit_plane(small)  # else the median would be wrong along the edges, where it sees one side only
+    level = np.clip(np.round(180 * (small - slope) + 38), 0, 255).astype(np.uint8)  # room for -0.2 to 1.2
+    around = cv2.copyMakeBorder(level, 8, 8, 8, 8, cv2.BORDER_REFLECT)
+    median = (cv2.medianBlur(around, 17)[8:-8, 8:-8].astype(np.float32) - 38) / np.float32(180) + slope
     paper = cv2.resize(median, (width, height), interpolation=cv2.INTER_LINEAR)
     difference = subtract_paper(colour, paper)
     return paper, difference, vector_length(difference)
+
+
+def _fit_plane(colour: Floats) -> Floats:
+    """Fit a plane to each channel; return it, its mean zero."""
+    plane = np.zeros_like(colour)
+    for axis in 0, 1:
+        at = np.linspace(-1, 1, colour.shape[axis], dtype=np.float32)
+        slope = (colour.mean(axis=1 - axis) * at[:, None]).sum(axis=0) / max(float((at**2).sum()), 1e-9)
+        plane += np.expand_dims(at[:, None] * slope, 1 - axis)
+    return plane
 
 
 def _are_two_groups(distance: Floats, ink: NDArray[np.bool_]) -> bool:

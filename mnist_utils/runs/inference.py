@@ -21,6 +21,7 @@ from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 FORMAT = 2  # of a run's folder; in 1 (no such key) the model was not calibrated, and validation predictions were not kept
 _BATCH = 500  # images at once, which bounds the memory
+_SPREAD = 3.0  # of how many digits, equally probable, the probabilities of an image unlike digits have the entropy
 
 
 class ModelError(MnistError):
@@ -161,6 +162,11 @@ class PicturePrediction:
         """The most probable digit."""
         return int(self.probabilities.argmax())
 
+    @property
+    def unlike_digits(self) -> bool:
+        """Whether the picture is unlike the digits that the model was trained on, see `unlike_digits`."""
+        return unlike_digits(self.probabilities)
+
     def top(self, k: int = 3) -> list[tuple[int, float]]:
         """Return the `k` most probable digits with their probabilities, the most probable first."""
         return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
@@ -169,6 +175,19 @@ class PicturePrediction:
 def round_down(probability: float) -> float:
     """Cut a probability off after four decimals: rounded, it would claim a certainty that nobody has."""
     return min(0.9999, math.floor(probability * 10_000) / 10_000)
+
+
+def unlike_digits(probabilities: NDArray[np.floating]) -> bool:
+    """Say whether an image is unlike the digits that a model was trained on: its probability is spread over many.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (10,)
+        Their perplexity, the exponential of their entropy, says over how many: 1 to 10. A model trained with
+        ``--augment pictures`` has learnt to spread it where there is no digit; another one does so seldom.
+    """
+    positive = probabilities[probabilities > 0].astype(np.float64)
+    return bool(np.exp(-(positive * np.log(positive)).sum()) > _SPREAD)
 
 
 def predict_picture(picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto") -> PicturePrediction:

@@ -16,7 +16,7 @@ from mnist_utils.preprocessing.decode import MANY_DIGITS, ImageError, Polarity, 
 from mnist_utils.preprocessing.pieces import MOST_PIECES, Piece, find_rows, join
 from mnist_utils.preprocessing.reader import PictureInk, read_ink
 from mnist_utils.preprocessing.segment import LEAST_SIDE, widen_strokes
-from mnist_utils.runs.inference import PicturePrediction, Predict, predict_picture
+from mnist_utils.runs.inference import PicturePrediction, Predict, predict_picture, unlike_digits
 
 Box = tuple[float, float, float, float]
 
@@ -61,6 +61,11 @@ class DigitInPicture:
     def probability(self) -> float:
         """Of the most probable digit."""
         return float(self.probabilities.max())
+
+    @property
+    def unlike_digits(self) -> bool:
+        """Whether it is unlike the digits that the model was trained on, see `inference.unlike_digits`."""
+        return unlike_digits(self.probabilities)
 
 
 @dataclass(frozen=True)

@@ -117,12 +117,7 @@ def create_app(model: Path) -> FastAPI:
             return Numbers(Predictions=numbers)
         probabilities = await _run_in_thread(lambda: classify_uploads(image))
         count_rows(probabilities)
-        return Predictions(
-            Predictions=[
-                Prediction(Label=int(row.argmax()), probability=inference.round_down(float(row.max())))
-                for row in probabilities
-            ]
-        )
+        return Predictions(Predictions=[Prediction(**_prediction(row)) for row in probabilities])
 
     @app.post("/explain", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def explain_picture(image: OnePicture) -> Explanation:
@@ -143,6 +138,7 @@ def create_app(model: Path) -> FastAPI:
             Probabilities=[inference.round_down(float(share)) for share in probabilities],
             Seen=seen.tolist(),
             Inverted=inverted,
+            Unlike=inference.unlike_digits(probabilities),
             **several,
         )
 
@@ -225,11 +221,16 @@ async def _run_in_thread(do: Callable[[], T]) -> T:
         places.release()
 
 
+def _prediction(probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    return {
+        "Label": int(probabilities.argmax()),
+        "probability": inference.round_down(float(probabilities.max())),
+        "unlike": inference.unlike_digits(probabilities) or None,
+    }
+
+
 def _digits(found: PictureDigits) -> list[DigitInNumber]:
-    return [
-        DigitInNumber(Label=digit.label, probability=inference.round_down(digit.probability), Box=digit.box)
-        for digit in found.digits
-    ]
+    return [DigitInNumber(**_prediction(digit.probabilities), Box=digit.box) for digit in found.digits]
 
 
 def _of_upload(uploads: list[UploadFile], index: int, read: Callable[[bytes], T]) -> T:

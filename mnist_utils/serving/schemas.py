@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import File, HTTPException, UploadFile
@@ -48,6 +48,12 @@ class Prediction(BaseModel):
         serialization_alias="Softmax probability",
         description="calibrated: of such predictions for pictures like the tested ones, this share is correct",
     )
+    unlike: Literal[True] | None = Field(
+        None,
+        serialization_alias="Unlike digits",
+        description="there, and true, only where the picture is unlike the digits that the model was trained on",
+        exclude_if=lambda unlike: unlike is None,
+    )
 
 
 class Predictions(BaseModel):
@@ -86,6 +92,7 @@ class Explanation(BaseModel):
     Probabilities: list[float]
     Seen: list[list[int]]
     Inverted: bool
+    Unlike: bool = Field(description="whether the picture is unlike the digits that the model was trained on")
     Number: str = Field("", description="the number, if the picture clearly shows several digits; rows are lines")
     Digits: list[DigitInNumber] = Field([], description="its digits, in reading order")
 

@@ -23,6 +23,7 @@ from tests import drawings
 from tests.conftest import TINY, Cli
 from tests.fake_runs import fake_run, write_run
 from tests.paths import REFERENCE
+from tests.pictures import letter_on_paper
 
 QUICK = ("--dataset", "digits", "--train-limit", "200", "--epochs", "2", "--batch-size", "50", "--quiet")
 
@@ -165,6 +166,17 @@ def test_predict_json_keeps_the_order_and_tells_errors(mnist: Cli, results: Path
     assert second["probability"] == second["top"][0][1] < 1
     assert [share for _, share in second["top"]] == sorted((share for _, share in second["top"]), reverse=True)
     assert second["reading"]["inverted"] is True
+
+
+def test_predict_says_that_a_letter_is_unlike_digits(mnist: Cli, tmp_path: Path, seven: Path) -> None:
+    (letter := tmp_path / "letter.png").write_bytes(letter_on_paper())
+    status, out, _ = mnist("predict", str(letter), str(seven), "--model", str(REFERENCE), "--json")
+    assert status == 0
+    assert [picture["unlike_digits"] for picture in json.loads(out)] == [True, False]
+    _, out, _ = mnist("predict", str(letter), str(seven), "--model", str(REFERENCE))
+    assert out.count("unlike the digits it was trained on") == 1
+    _, out, _ = mnist("predict", str(letter), "--digits", "many", "--model", str(REFERENCE), "--json")
+    assert [digit["unlike_digits"] for digit in json.loads(out)[0]["digits"]] == [True]
 
 
 def test_predict_takes_the_image_from_the_environment(

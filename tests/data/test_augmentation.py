@@ -46,11 +46,11 @@ def test_images_do_not_affect_each_other(kind: str, digits: Images) -> None:
     )
 
 
-def test_pictures_only_shifts_four_in_ten_images_and_draws_or_tones_the_others(digits: Images) -> None:
+def test_pictures_only_shifts_three_in_ten_images_and_draws_or_tones_the_others(digits: Images) -> None:
     rolls = [np.roll(digits, (row, column), (1, 2)) for row in (-1, 0, 1) for column in (-1, 0, 1)]
     made = augment(digits, "pictures", random(), labels=LABELS)
     kept = np.any([(made == roll).all(axis=(1, 2)) for roll in rolls], axis=0)
-    assert kept.mean() == pytest.approx(0.6 * 0.7, abs=0.05)
+    assert kept.mean() == pytest.approx(0.45 * 0.7, abs=0.05)
     with pytest.raises(ValueError, match="labels"):
         augment(digits, "pictures", random())
 

@@ -31,6 +31,19 @@ def test_ink_is_drawn_on_a_larger_sheet() -> None:
     assert red[:5, :5].mean() > 150 or red[-5:, -5:].mean() > 150  # a corner without ink
 
 
+def test_rows_of_digits_stand_below_each_other() -> None:
+    digits = load_dataset("digits").x_test
+    image = opened(synthetic.render_rows_on_paper([digits[:2], digits[2:5]], ink=(0, 0, 200), sheet=(255, 255, 255)))
+    assert image.size == (80 + 3 * 112, 60 + 2 * 150)
+    red, _, blue = np.moveaxis(np.asarray(image, float), 2, 0)
+    ink = (blue - red) > 60
+    upper, lower = ink[:170].sum(), ink[170:].sum()
+    share = upper / (upper + lower)
+    expected = [(digits[some] > 100).sum() for some in (slice(2), slice(2, 5))]
+    assert share == pytest.approx(expected[0] / sum(expected), abs=0.1)
+    assert not ink[:, -30:].any()
+
+
 def test_the_seed_sets_the_position() -> None:
     digit = load_dataset("digits").x_test[0]
     assert (

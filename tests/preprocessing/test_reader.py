@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pillow_heif
 import pytest
@@ -241,3 +242,19 @@ def test_two_colours_without_a_digit_give_at_most_an_image_error() -> None:
 
 
 SIZES = [(rows, columns) for rows in (1, 2, 3, 12, 28) for columns in (1, 2, 5, 29, 78)]
+
+
+@pytest.mark.parametrize("noise", [0.5, 3])
+@pytest.mark.parametrize("lamp", [0, 0.3])
+@pytest.mark.parametrize("specks", [0, 1, 12])
+def test_blank_paper_is_refused_whatever_its_light_its_noise_and_its_specks(noise: float, lamp: float, specks: int) -> None:
+    random = np.random.default_rng([specks, int(10 * noise), int(10 * lamp)])
+    for height, width in (300, 400), (1200, 900):
+        paper = np.full((height, width, 3), random.uniform(225, 255, 3))
+        paper *= (1 - lamp * np.linspace(0, 1, width))[None, :, None]
+        paper += random.normal(0, noise, paper.shape)
+        for x, y, radius in random.uniform(0, (width, height, 0.01 * width), (specks, 3)):
+            cv2.circle(paper, (int(x), int(y)), max(1, int(radius)), random.uniform(40, 170, 3).tolist(), cv2.FILLED)
+        with pytest.raises(ImageError) as caught:
+            preprocess(packed(Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)), "JPEG", quality=85))
+        assert caught.value.kind == "no digit"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from scipy.special import softmax
+from scipy.stats import entropy
 
 from mnist_utils.data import synthetic
 from mnist_utils.data.datasets import load_dataset
@@ -69,6 +70,16 @@ def test_a_network_for_something_else(tmp_path: Path) -> None:
     other.export(tmp_path / "other.tflite", format="litert", verbose=False)
     with pytest.raises(ModelError, match=r"takes \(4,\) and returns \(3,\); wanted \(28, 28, 1\) and \(10,\)"):
         inference.load_model(tmp_path / "other.tflite")
+
+
+def test_an_image_whose_probability_is_spread_over_more_than_three_digits_is_unlike_digits() -> None:
+    random = np.random.default_rng(0)
+    for concentration in 0.05, 0.3, 2:
+        for probabilities in random.dirichlet(np.full(10, concentration), 100).astype(np.float32):
+            assert inference.unlike_digits(probabilities) == (np.exp(entropy(probabilities)) > 3)
+    assert not inference.unlike_digits(np.eye(10, dtype=np.float32)[3])
+    assert not inference.unlike_digits(np.array([0.5, 0.5, *[0] * 8]))  # a digit, though nobody knows which
+    assert inference.unlike_digits(np.full(10, 0.1, np.float32))
 
 
 def test_a_keras_file_answers_the_same(model: tuple[keras.Model, Path], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.real_pictures import read_numbers, read_singles
+from benchmarks.real_pictures import read_no_digits, read_numbers, read_singles
 from mnist_utils.runs.inference import load_model
 from tests.paths import MODEL
 
@@ -40,6 +40,11 @@ def test_one_digit_is_hardly_ever_taken_for_several(singles: pd.DataFrame) -> No
 
 def test_few_wrong_answers_are_confident(singles: pd.DataFrame) -> None:
     assert (~singles["correct"] & (singles["probability"] >= 0.9)).mean() <= 0.01
+
+
+def test_pictures_of_no_digit_are_refused_or_said_to_be_unlike_digits(folder: Path, singles: pd.DataFrame) -> None:
+    assert (read_no_digits(folder, load_model(MODEL))["outcome"] != "answered").mean() >= 0.8
+    assert singles["unlike"].mean() <= 0.03
 
 
 def test_digits_of_numbers(folder: Path) -> None:

@@ -23,7 +23,7 @@ from mnist_utils.serving.server import ServingError, listen
 from tests import drawings
 from tests.asking import BLACK_ON_WHITE, MODEL, WHITE_ON_BLACK, ask, failed, files, form, listens, start
 from tests.fuzz import STATUS, claim_size, outcome_of, pictures
-from tests.pictures import packed
+from tests.pictures import letter_on_paper, packed
 from tests.preprocessing.test_reader import seven
 
 # --- answers ---
@@ -71,6 +71,16 @@ def test_many_digits_of_a_picture_are_answered_with_their_boxes(client: TestClie
     assert (blank.status_code, blank.json()["Success"]) == (422, False)
 
 
+def test_a_letter_is_answered_and_said_to_be_unlike_digits(client: TestClient) -> None:
+    digit, letter = client.post("/predict", files=files(BLACK_ON_WHITE, letter_on_paper())).json()["Predictions"]
+    assert set(digit) == {"Label", "Softmax probability"}  # as in the earlier system, key for key
+    assert letter["Unlike digits"] is True
+    assert letter["Softmax probability"] < 0.5
+    assert client.post("/explain", files=files(letter_on_paper())).json()["Unlike"] is True
+    several = client.post("/predict?digits=many", files=files(letter_on_paper())).json()["Predictions"][0]
+    assert [digit["Unlike digits"] for digit in several["Digits"]] == [True]
+
+
 def test_sixteen_pictures_are_allowed(client: TestClient) -> None:
     predictions = client.post("/predict", files=files(*[BLACK_ON_WHITE] * 16)).json()["Predictions"]
     assert [prediction["Label"] for prediction in predictions] == [7] * 16
@@ -84,7 +94,8 @@ def test_the_first_frame_of_an_animated_gif_is_answered(client: TestClient) -> N
 
 def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
     answer = client.post("/explain", files=files(BLACK_ON_WHITE)).json()
-    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted", "Number", "Digits"}
+    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted", "Unlike", "Number", "Digits"}
+    assert not answer["Unlike"]
     assert (answer["Number"], answer["Digits"]) == ("", [])
     seen = np.array(answer["Seen"])
     assert (seen.shape, seen.max(), answer["Inverted"]) == ((28, 28), 255, True)

@@ -205,6 +205,18 @@ def test_epoch_images_are_reshuffled_each_epoch(digits: Dataset) -> None:
     assert {(image.tobytes(), label) for image, label in zip(first, targets.argmax(axis=1), strict=True)} == pairs
 
 
+def test_one_image_in_ten_shows_no_digit_for_pictures_and_wants_no_digit(digits: Dataset) -> None:
+    config = make_config(**BASE | {"augment": "pictures", "label_smoothing": 0})
+    images, targets = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
+    outliers = targets.max(axis=1) < 1
+    assert 0.05 < outliers.mean() < 0.15
+    assert (targets[outliers] == np.float32(0.1)).all()
+    assert sorted(targets[~outliers].argmax(axis=1)) != sorted(digits.y_train)
+    unchanged = fit.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"augment": "none"}), 0)[1]
+    np.testing.assert_array_equal(targets[~outliers].argmax(axis=1), unchanged[~outliers].argmax(axis=1))
+    assert images[outliers].any(axis=(1, 2)).all()
+
+
 def test_label_smoothing_agrees_with_keras(digits: Dataset) -> None:
     labels = np.arange(10, dtype=np.uint8)
     np.testing.assert_array_equal(fit.one_hot_targets(labels), np.eye(10))
