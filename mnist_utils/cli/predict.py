@@ -81,7 +81,8 @@ def _pictures(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
         files = (file for file in path.iterdir() if not file.name.endswith(_STEPS))  # our own drawings
-        inside = sorted(str(file) for file in files if file.suffix.lower() in SUFFIXES)
+        # Of a PDF, the error says what to do.
+        inside = sorted(str(file) for file in files if file.suffix.lower() in (*SUFFIXES, ".pdf"))
         return inside or [name]
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
@@ -102,7 +103,7 @@ def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, d
         return {"path": name, "error": str(error)}
     if isinstance(found, numbers.PictureDigits):
         if digits == "auto":
-            say = f"mnist: {name}: {len(found.digits)} digits; --digits one takes it for one"
+            say = f"mnist: {name}: read as a number of {len(found.digits)} digits; for a single digit: --digits one"
             print(say, file=sys.stderr)
         if drawn is not None:
             _save_boxes(name, found, drawn)
@@ -172,7 +173,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=Text(f"model: {model}"), caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     short = (
         max(len(prediction["path"]) for prediction in predictions) <= 44
     )  # half of a narrow terminal: let the others fold
@@ -199,6 +200,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
             )
     if table.row_count:
         show_table(table)
+        print(f"model: {model}")
     for prediction in predictions:
         if "error" in prediction:
             print(f"mnist: {prediction['path']}: {prediction['error']}", file=sys.stderr)

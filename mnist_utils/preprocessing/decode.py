@@ -85,11 +85,11 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
         If it is missing, too large or damaged.
     """
     try:
-        content = picture if isinstance(picture, bytes) else _read_limited(picture)
+        content = picture if isinstance(picture, bytes) else _read_limited(Path(picture))
         if not content:
             raise ImageError("not a picture", "the file is empty")
         if content.startswith(b"%PDF"):
-            raise ImageError("not a picture", "a PDF; save its page as a PNG: pdftoppm -png -r 150 file.pdf page")
+            raise ImageError("not a picture", "a PDF; save its page as a PNG (poppler-utils: pdftoppm -png file.pdf page)")
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
         with warnings.catch_warnings(action="ignore"):  # what Pillow warns of is rejected below, or harmless

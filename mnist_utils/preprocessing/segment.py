@@ -29,7 +29,9 @@ def keep_strokes(ink: Floats) -> tuple[Floats, int]:
     sizes[0] = 0  # the paper
     large = np.flatnonzero(sizes >= 0.1 * max(sizes.max(), 1))
     if len(large) > _MOST_PARTS:
-        raise ImageError("no digit", f"{len(large)} pieces of similar size, as in noise or text")
+        raise ImageError(
+            "no digit", f"{len(large)} pieces of similar size: noise, text, or a number, which digits many reads"
+        )
     longest = boxes[large][:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(initial=0)
     if len(large) and longest < _SPECK * max(ink.shape):
         raise ImageError("no digit", f"only specks, all of them smaller than {_SPECK:.0%} of the picture's side")

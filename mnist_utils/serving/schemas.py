@@ -56,10 +56,21 @@ class Prediction(BaseModel):
     )
 
 
+class OneOfSeveral(Prediction):
+    """The most probable digit of a picture that clearly shows several."""
+
+    several: Literal[True] | None = Field(
+        None,
+        serialization_alias="Several digits",
+        description="there, and true, only where the picture clearly shows several digits, which digits=many reads",
+        exclude_if=lambda several: several is None,
+    )
+
+
 class Predictions(BaseModel):
     """The predictions for the pictures, in their order."""
 
-    Predictions: list[Prediction]
+    Predictions: list[OneOfSeveral]
     Success: bool = True
 
 

@@ -186,7 +186,9 @@ def test_a_phones_picture_is_turned_upright_once(form: str, orientation: int, ba
 
 
 def test_a_pdf_is_refused_with_the_fix() -> None:
-    with pytest.raises(ImageError, match="not a picture: a PDF; save its page as a PNG: pdftoppm -png") as caught:
+    with pytest.raises(
+        ImageError, match=r"not a picture: a PDF; save its page as a PNG .poppler-utils: pdftoppm -png"
+    ) as caught:
         preprocess(packed(seven(), "PDF"))
     assert caught.value.kind == "not a picture"
 
