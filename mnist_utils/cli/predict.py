@@ -184,7 +184,8 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     for prediction in predictions:
         if "number" in prediction:
             least = min(prediction["digits"], key=lambda digit: digit["probability"])
-            beside = f"least: its {least['label']}{', ' + _UNLIKE if least['unlike_digits'] else ''}"
+            odd = ", ".join(f"its {digit['label']} is {_UNLIKE}" for digit in prediction["digits"] if digit["unlike_digits"])
+            beside = odd or f"least: its {least['label']}"
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             sure = f"{100 * least['probability']:.2f}%"
             table.add_row(Text(prediction["path"]), prediction["number"], sure, beside, seen)

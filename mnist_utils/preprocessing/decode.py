@@ -19,7 +19,8 @@ from mnist_utils._support.arrays import Floats
 
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
-FORMATS = ("PNG", "JPEG", "HEIF", "AVIF", "WEBP", "TIFF", "GIF", "BMP")  # HEIF: what iPhones make
+# HEIF is what iPhones make; AVIF is asked first, as pi-heif takes some of it for HEIF.
+FORMATS = ("PNG", "JPEG", "AVIF", "HEIF", "WEBP", "TIFF", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 _TURNS = {  # EXIF orientation -> the operation that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,7 +110,7 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
     except ImageError:
         raise
     except Exception as error:  # a decoder of a damaged picture raises almost anything
-        raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
+        raise ImageError("cannot be decoded", str(error).partition(" (")[0].partition("\n")[0]) from None
     small = _shrink(image, side)
     if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255
         values = np.asarray(small, np.float64)

@@ -49,7 +49,7 @@ _STATUS = {"cannot be opened": 400, "cannot be decoded": 400, "too large": 413, 
 _INSTANCES_BODY = {"required": True, "content": {"application/json": {"schema": TensorFlowRequest.model_json_schema()}}}
 T = TypeVar("T")
 
-# Of this process. Few threads: each may hold a picture of 200 MB.
+# Of this process. Few threads: each may hold a picture of 200 MB, a HEIC or an AVIF of 400.
 _threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="picture")
 places = threading.BoundedSemaphore(MAX_WAITING)
 

@@ -159,7 +159,7 @@ def test_predict_json_keeps_the_order_and_tells_errors(mnist: Cli, results: Path
     status, out, _ = mnist("predict", "--json", str(text), str(seven), "nosuch.png", "--results", str(results))
     assert status == 1
     first, second, third = json.loads(out)
-    assert first == {"path": str(text), "error": "not a picture: none of PNG, JPEG, HEIF, AVIF, WEBP, TIFF, GIF, BMP"}
+    assert first == {"path": str(text), "error": "not a picture: none of PNG, JPEG, AVIF, HEIF, WEBP, TIFF, GIF, BMP"}
     assert third == {"path": "nosuch.png", "error": "cannot be opened: No such file or directory"}
     assert second["path"] == str(seven)
     assert second["label"] == second["top"][0][0]
