@@ -12,7 +12,6 @@ from mnist_utils._support.arrays import Floats
 from mnist_utils.preprocessing.decode import LEAST_CONTRAST, ImageError, Polarity
 
 _FULL = 0.7  # of the ink's median strength: what counts as full ink, for nobody presses evenly
-_BETTER = 0.85  # of the paper's distance to the picture without a slope: what it is at most with one
 _EVEN = 0.92  # in even light, paper against ink explains at least this share of a picture's variance
 
 
@@ -110,9 +109,8 @@ def estimate_paper(colour: Floats) -> tuple[Floats, Floats, Floats]:
     size = max(2, round(scale * width)), max(2, round(scale * height))
     small = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
     flat = np.zeros_like(small)
-    level, sloping = (_smooth_paper(small, slope) for slope in (flat, _fit_plane(small)))
-    better = np.abs(small - sloping).mean() < _BETTER * np.abs(small - level).mean()
-    median = sloping if better else level
+    papers = [_smooth_paper(small, slope) for slope in (flat, _fit_plane(small))]
+    median = min(papers, key=lambda paper: float(np.abs(small - paper).mean()))  # the nearer to the picture
     paper = cv2.resize(median, (width, height), interpolation=cv2.INTER_LINEAR)
     difference = subtract_paper(colour, paper)
     return paper, difference, vector_length(difference)

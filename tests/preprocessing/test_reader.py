@@ -279,7 +279,7 @@ def test_small_digits_are_read_in_uneven_light(light: str) -> None:
         try:
             seen = preprocess(packed(Image.fromarray(np.clip(page, 0, 255).astype(np.uint8)))).image
         except ImageError:
-            seen = np.eye(28)
+            seen = np.eye(28, dtype=np.uint8)
         alike.append(np.corrcoef(seen.ravel(), center_digit(digit / 255).ravel())[0, 1] > 0.8)
     assert sum(alike) >= 18
 
