@@ -18,7 +18,7 @@ _SIDE = 28
 _MARGIN = 6  # black pixels around each image, for coordinates outside it
 _AT_ONCE = 512  # images in one call of OpenCV's remap; with margins, they have fewer rows than its limit of 2**15
 _KNOTS = 5  # per side of the grid that bends an image: one every six pixels, about the width of a stroke's turn
-_DRAWN, TONED = 0.55, 0.3  # the shares of images that `pictures` draws anew, and changes as `polarity` does
+_DRAWN, _TONED = 0.55, 0.3  # the shares of images that `pictures` draws anew, and changes as `polarity` does
 _LEAST_CONTRAST = 0.15  # between ink and paper; black to white is 1
 _BEND = 1.7  # pixels, standard deviation of a knot's displacement
 
@@ -93,7 +93,12 @@ def _as_in_pictures(x: Images, random: np.random.Generator, labels: Labels | Non
         raise ValueError("augment: pictures needs the labels of the images")
     x, drawn = x.copy(), random.random(len(x)) < _DRAWN
     x[drawn] = draw_digits(labels[drawn], random)
-    x, toned = _random_shift(x, random), random.random(len(x)) < TONED
+    return shift_and_tone(x, random)
+
+
+def shift_and_tone(x: Images, random: np.random.Generator) -> Images:
+    """Shift each image by at most one pixel, and change a part of them, at random, as ``polarity`` does; see `augment`."""
+    x, toned = _random_shift(x, random), random.random(len(x)) < _TONED
     x[toned] = augment(x[toned], "polarity", random)
     return x
 

@@ -21,7 +21,7 @@ from mnist_utils.preprocessing.center import center_digit
 Points = NDArray[np.float64]
 Strokes = list[Points]  # each of shape (n, 2): x and y in a box of height 1 and width 0.6, y downwards
 
-_SIDE, _HEIGHT = 128, 64  # pixels: the sheet that a digit is drawn on, and the digit's height before it is changed
+SIDE, _SIZE, _HEIGHT = 128, 90, 64  # pixels: the sheet, a font on it, and a drawn digit before it is changed
 _PRINTED, _SEGMENTS, _HARD = 0.25, 0.1, 0.25  # shares: of printed digits, of segments, of drawings without soft edges
 _FONTS = ("DejaVu", "STIXGeneral", "cmr10", "cmb10", "cmss10", "cmtt10")
 _SEGMENTS_OF = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
@@ -239,31 +239,32 @@ def _seven_segments(label: int, random: np.random.Generator) -> Strokes:
 
 
 @cache
-def _printed(label: int) -> list[Images]:
-    """Render a digit in the free fonts that matplotlib brings; uint8, shape (`_SIDE`, `_SIDE`)."""
+def find_fonts(*names: str) -> list[Path]:
+    """List the free fonts that matplotlib brings whose files' names begin so."""
     from matplotlib import get_data_path
 
-    rendered = []
-    for path in sorted(Path(get_data_path(), "fonts", "ttf").glob("*.ttf")):
-        if (
-            not path.name.startswith(("DejaVu", "STIXGeneral", "cmr10", "cmb10", "cmss10", "cmtt10"))
-            or "Display" in path.name
-        ):
-            continue
-        sheet = Image.new("L", (_SIDE, _SIDE))
-        font = ImageFont.truetype(path, 90)
-        ImageDraw.Draw(sheet).text((_SIDE / 2, _SIDE / 2), str(label), fill=255, font=font, anchor="mm")
-        rendered.append(np.asarray(sheet))
-    return rendered
+    fonts = sorted(Path(get_data_path(), "fonts", "ttf").glob("*.ttf"))
+    return [path for path in fonts if path.name.startswith(names) and "Display" not in path.name]
+
+
+@cache
+def print_character(character: str, font: Path, size: int) -> Images:
+    """Print a character in the middle of a sheet; uint8, shape (`SIDE`, `SIDE`)."""
+    sheet = Image.new("L", (SIDE, SIDE))
+    face = ImageFont.truetype(font, size)
+    ImageDraw.Draw(sheet).text((SIDE / 2, SIDE / 2), character, fill=255, font=face, anchor="mm")
+    return np.asarray(sheet)
+
+
+def warp_sheet(sheet: Images, change: NDArray[np.float64]) -> Images:
+    """Map a sheet around its middle; `change` is from `random_map`."""
+    centre = np.full(2, SIDE / 2)
+    return cv2.warpAffine(sheet, np.column_stack([change, centre - change @ centre]), (SIDE, SIDE))
 
 
 def _print_digit(label: int, random: np.random.Generator) -> Images:
-    fonts = _printed(label)
-    change = random_map(random)
-    centre = np.full(2, _SIDE / 2)
-    sheet = cv2.warpAffine(
-        fonts[random.integers(len(fonts))], np.column_stack([change, centre - change @ centre]), (_SIDE, _SIDE)
-    )
+    fonts, change = find_fonts(*_FONTS), random_map(random)
+    sheet = warp_sheet(print_character(str(label), fonts[random.integers(len(fonts))], _SIZE), change)
     bolder = int(random.integers(-1, 6))
     if bolder <= 0:
         return sheet

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from mnist_utils._support.arrays import Images
-from mnist_utils.data.drawn import random_map, smooth
+from mnist_utils.data.drawn import SIDE, find_fonts, print_character, random_map, smooth, warp_sheet
 from mnist_utils.preprocessing.center import center_digit
 
 # Without what some people's digits look like: B and 8, G and 6, I and 1, O and 0, S and 5, Z and 2, b and 6, g and 9, and
@@ -25,7 +24,8 @@ _CHARACTERS = {
     "+#%&@?=*~$€§{}∞√": 0.1,
 }
 _KINDS = {"character": 0.65, "scribble": 0.2, "shape": 0.15}
-_SIDE, _SIZE = 128, 80  # pixels: of the sheet, and of a font on it
+_SIZE = 80  # of a font, in pixels
+_FONTS = ("DejaVu", "STIXGeneral")  # those with Greek letters
 _WRITTEN = 0.65  # the share of characters that are drawn with a pen along the middle of the printed ones' strokes
 _BEND = 3.0  # pixels, standard deviation of a written character's knots
 
@@ -57,53 +57,36 @@ def draw_outliers(n: int, random: np.random.Generator) -> Images:
 
 def _character(random: np.random.Generator) -> Images:
     alphabet = random.choice(list(_CHARACTERS), p=list(_CHARACTERS.values()))
-    character, font = alphabet[random.integers(len(alphabet))], _fonts()[random.integers(len(_fonts()))]
-    sheet = _glyph(character, font)
+    fonts = find_fonts(*_FONTS)
+    character, font = alphabet[random.integers(len(alphabet))], fonts[random.integers(len(fonts))]
+    sheet = print_character(character, font, _SIZE)
     if random.random() < _WRITTEN:
         pen = int(random.integers(3, 12))
         sheet = cv2.dilate(_skeleton(character, font), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
         sheet = _bend(sheet, random)
-    change, centre = random_map(random), np.full(2, _SIDE / 2)
-    return cv2.warpAffine(sheet, np.column_stack([change, centre - change @ centre]), (_SIDE, _SIDE))
-
-
-@cache
-def _fonts() -> list[Path]:
-    """List the free fonts of matplotlib that have Greek letters."""
-    from matplotlib import get_data_path
-
-    fonts = sorted(Path(get_data_path(), "fonts", "ttf").glob("*.ttf"))
-    return [path for path in fonts if path.name.startswith(("DejaVu", "STIXGeneral")) and "Display" not in path.name]
-
-
-@cache
-def _glyph(character: str, font: Path) -> Images:
-    sheet = Image.new("L", (_SIDE, _SIDE))
-    face = ImageFont.truetype(font, _SIZE)
-    ImageDraw.Draw(sheet).text((_SIDE / 2, _SIDE / 2), character, fill=255, font=face, anchor="mm")
-    return np.asarray(sheet)
+    return warp_sheet(sheet, random_map(random))
 
 
 @cache
 def _skeleton(character: str, font: Path) -> Images:
     from skimage.morphology import skeletonize
 
-    return skeletonize(_glyph(character, font) > 127).astype(np.uint8) * np.uint8(255)
+    return skeletonize(print_character(character, font, _SIZE) > 127).astype(np.uint8) * np.uint8(255)
 
 
 def _bend(sheet: Images, random: np.random.Generator) -> Images:
     knots = random.normal(0, _BEND, (2, 5, 5)).astype(np.float32)
-    across, down = (cv2.resize(knot, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC) for knot in knots)
-    y, x = np.mgrid[:_SIDE, :_SIDE].astype(np.float32)
+    across, down = (cv2.resize(knot, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for knot in knots)
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     return cv2.remap(sheet, x + across, y + down, cv2.INTER_LINEAR)
 
 
 def _scribble(random: np.random.Generator) -> Images:
     """Draw one to four lines with up to seven corners each, round or sharp; never a single stroke, which could be a 1."""
-    sheet = np.zeros((_SIDE, _SIDE), np.uint8)
+    sheet = np.zeros((SIDE, SIDE), np.uint8)
     pen = int(random.integers(4, 13))
     for line in range(random.integers(1, 5)):
-        points = random.uniform(20, _SIDE - 20, (int(random.integers(2 if line else 5, 9)), 2))
+        points = random.uniform(20, SIDE - 20, (int(random.integers(2 if line else 5, 9)), 2))
         if random.random() < 0.7:
             points = smooth(points)
         cv2.polylines(sheet, [np.round(points * 16).astype(np.int32)], False, 255, pen, cv2.LINE_AA, 4)
@@ -112,8 +95,8 @@ def _scribble(random: np.random.Generator) -> Images:
 
 def _shape(random: np.random.Generator) -> Images:
     """Draw an ellipse, a rectangle, a polygon, a grid or some blocks; none so narrow that it could be a 1."""
-    sheet = np.zeros((_SIDE, _SIDE), np.uint8)
-    middle, across = _SIDE // 2, int(random.integers(20, 50))
+    sheet = np.zeros((SIDE, SIDE), np.uint8)
+    middle, across = SIDE // 2, int(random.integers(20, 50))
     down = int(across * random.uniform(0.55, 1.8))
     kind = random.integers(5)
     if kind == 0:
@@ -128,12 +111,12 @@ def _shape(random: np.random.Generator) -> Images:
         cv2.fillPoly(sheet, [np.round(corners).astype(np.int32)], 255)
     elif kind == 3:
         pen = int(random.integers(3, 9))
-        for at in np.linspace(20, _SIDE - 20, random.integers(2, 6)).astype(int).tolist():
-            cv2.line(sheet, (16, at), (_SIDE - 16, at), 255, pen)
-            cv2.line(sheet, (at, 16), (at, _SIDE - 16), 255, pen)
+        for at in np.linspace(20, SIDE - 20, random.integers(2, 6)).astype(int).tolist():
+            cv2.line(sheet, (16, at), (SIDE - 16, at), 255, pen)
+            cv2.line(sheet, (at, 16), (at, SIDE - 16), 255, pen)
     else:
         for _ in range(random.integers(4, 30)):
-            left, top = random.integers(14, _SIDE - 18, 2).tolist()
+            left, top = random.integers(14, SIDE - 18, 2).tolist()
             side = int(random.integers(3, 14))
             cv2.rectangle(sheet, (left, top), (left + side, top + side), 255, cv2.FILLED)
     return sheet

@@ -18,6 +18,8 @@ _Upload = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "bin
 Pictures = Annotated[list[_Upload], File(min_length=1, max_length=MAX_IMAGES)]
 OnePicture = Annotated[list[_Upload], File(min_length=1, max_length=1)]  # a list: else all but the last would be dropped
 
+# A key that is there, and true, or not there at all.
+_Mark = Annotated[Literal[True] | SkipJsonSchema[None], Field(exclude_if=lambda mark: mark is None)]
 _Pixel = Annotated[float, Field(ge=0, le=255)]
 # `fail_fast`: else a body of a million wrong numbers makes a million errors.
 _SIDE = Field(min_length=28, max_length=28, fail_fast=True)
@@ -49,22 +51,20 @@ class Prediction(BaseModel):
         serialization_alias="Softmax probability",
         description="calibrated: of such predictions for pictures like the tested ones, this share is correct",
     )
-    unlike: Literal[True] | SkipJsonSchema[None] = Field(
+    unlike: _Mark = Field(
         None,
         serialization_alias="Unlike digits",
         description="there, and true, only where the picture is unlike the digits that the model was trained on",
-        exclude_if=lambda unlike: unlike is None,
     )
 
 
 class OneOfSeveral(Prediction):
     """The most probable digit of a picture that clearly shows several."""
 
-    several: Literal[True] | SkipJsonSchema[None] = Field(
+    several: _Mark = Field(
         None,
         serialization_alias="Several digits",
         description="there, and true, only where the picture clearly shows several digits, which digits=many reads",
-        exclude_if=lambda several: several is None,
     )
 
 

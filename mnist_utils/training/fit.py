@@ -18,7 +18,7 @@ from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.progress import ShowProgress, progress_display
-from mnist_utils.data.augmentation import TONED, augment
+from mnist_utils.data.augmentation import augment, shift_and_tone
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.outliers import draw_outliers
 from mnist_utils.training import CHECKPOINT, architectures
@@ -189,16 +189,9 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
     targets = one_hot_targets(y[order], config.label_smoothing)
     if config.augment == "pictures":
         outliers = random.random(len(images)) < _OUTLIERS
-        images[outliers], targets[outliers] = _prepare_outliers(int(outliers.sum()), random), 1 / targets.shape[1]
+        images[outliers] = shift_and_tone(draw_outliers(int(outliers.sum()), random), random)
+        targets[outliers] = 1 / targets.shape[1]
     return images, targets
-
-
-def _prepare_outliers(n: int, random: np.random.Generator) -> Images:
-    """Draw outliers, and change them as `augment` changes digits for ``pictures``."""
-    drawn = augment(draw_outliers(n, random), "shift", random)
-    toned = random.random(n) < TONED
-    drawn[toned] = augment(drawn[toned], "polarity", random)
-    return drawn
 
 
 def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:
