@@ -34,11 +34,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in MNIST's four files: train images, train labels, test images, test labels."""
+    """A data set in MNIST's four files: train images, train labels, test images, test labels; and its classes' names."""
 
     name: str
     mirrors: tuple[str, ...]
     parts: tuple[Part, Part, Part, Part]
+    classes: tuple[str, ...]
 
 
 def read_idx(part: Part, path: Path) -> NDArray[np.uint8]:

@@ -137,8 +137,9 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     -------
     DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
     """
-    model = fit.compile_model(config, len(dataset.x_train))
-    x, y, size = dataset.x_train[..., None], fit.one_hot_targets(dataset.y_train), config.batch_size
+    model = fit.compile_model(config, len(dataset.x_train), len(dataset.classes))
+    x, size = dataset.x_train[..., None], config.batch_size
+    y = fit.one_hot_targets(dataset.y_train, classes=len(dataset.classes))
     steps = math.ceil(len(x) / size)
 
     def batches() -> Iterator[tuple[Images, fit.Targets]]:

@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
+from mnist_utils.data.classes import class_word
+from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair, name_ticks, prepare_figure
 
 if TYPE_CHECKING:
     from mnist_utils.preprocessing.reader import PreprocessedImage
@@ -36,17 +37,23 @@ def image_grid(
 
 
 def picture_and_prediction(
-    picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None
+    picture: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    classes: Sequence[str] = (),
+    title: str,
+    figure: Figure | None = None,
 ) -> Figure:
-    """Draw a picture next to the probabilities of the ten digits, with the prediction's bar in another colour."""
+    """Draw a picture next to the probabilities of the classes, with the prediction's bar in another colour."""
     figure, (left, right) = axes_pair(figure, (9, 3.4))
     left.imshow(np.asarray(picture), cmap="gray")
     left.set_axis_off()
     values = np.asarray(probabilities)
-    colours = [VALIDATION_COLOR if digit == values.argmax() else TRAINING_COLOR for digit in range(10)]
-    right.bar(range(10), values, color=colours)
+    colours = [VALIDATION_COLOR if label == values.argmax() else TRAINING_COLOR for label in range(len(values))]
+    right.bar(range(len(values)), values, color=colours)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="probability")
+    right.set(ylim=(0, 1), xlabel=class_word(classes), ylabel="probability")
+    name_ticks(right.xaxis, classes, len(values))
     sns.despine(ax=right)
     figure.suptitle(title)
     return figure

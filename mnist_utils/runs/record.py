@@ -206,7 +206,7 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
         "format": FORMAT,
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
-        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
+        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes},
         "versions": package_versions(),
         "git_commit": git_commit(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
