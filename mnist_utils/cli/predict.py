@@ -15,6 +15,7 @@ import typer
 from mnist_utils import ConfigError
 from mnist_utils.cli.console import show_table
 from mnist_utils.cli.options import JsonOption, ModelOption, ResultsOption
+from mnist_utils.data.classes import DIGITS, class_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,9 +54,12 @@ def predict_command(
         raise ConfigError("pictures: none given; name at least one, or set IMG_PATH")
     path = find_model(model, results_dir(results))
     predict, run = inference.load_model(path), run_of_model(path)
+    classes = run.classes if run else DIGITS
+    if classes != DIGITS:
+        digits = "one"  # only digits stand in rows
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     predictions = [
-        _predict_picture(picture, predict, polarity, digits, drawn)  # type: ignore[arg-type]
+        _predict_picture(picture, predict, polarity, digits, drawn, classes)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -63,7 +67,7 @@ def predict_command(
         print(json.dumps(predictions))
     else:
         trained = f", trained on {run.dataset_name}" if run else ", of no run"
-        _print_predictions(predictions, f"{path}{trained}")
+        _print_predictions(predictions, f"{path}{trained}", classes)
     if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)
 
@@ -86,7 +90,9 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, drawn: set[Path] | None) -> dict[str, Any]:
+def _predict_picture(
+    name: str, predict: Any, polarity: Polarity, digits: str, drawn: set[Path] | None, classes: tuple[str, ...]
+) -> dict[str, Any]:
     from mnist_utils.preprocessing.decode import ImageError
     from mnist_utils.runs import inference, numbers
 
@@ -127,6 +133,7 @@ def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, d
     return {
         "path": name,
         "label": top[0][0],
+        **({} if classes == DIGITS else {"class": classes[top[0][0]]}),
         "probability": top[0][1],
         "top": top,
         "unlike_digits": found.unlike_digits,
@@ -167,7 +174,7 @@ def _save(name: str, figure: Figure, drawn: set[Path]) -> None:
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
+def _print_predictions(predictions: list[dict[str, Any]], model: str, classes: tuple[str, ...]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -176,7 +183,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     short = (
         max(len(prediction["path"]) for prediction in predictions) <= 44
     )  # half of a narrow terminal: let the others fold
-    for column in "picture", "digit", "confidence", "next best", "ink":
+    for column in "picture", class_word(classes), "confidence", "next best", "ink":
         table.add_column(
             column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )
@@ -191,11 +198,17 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
             others = _UNLIKE
             if not prediction["unlike_digits"]:
                 others = ", ".join(
-                    f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
+                    f"{classes[label]}\N{NO-BREAK SPACE}{share:.1%}"
+                    for label, share in prediction["top"][1:]
+                    if share >= 0.001
                 )
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             table.add_row(
-                Text(prediction["path"]), str(prediction["label"]), f"{100 * prediction['probability']:.2f}%", others, seen
+                Text(prediction["path"]),
+                Text(classes[prediction["label"]]),
+                f"{100 * prediction['probability']:.2f}%",
+                others,
+                seen,
             )
     if table.row_count:
         show_table(table)
