@@ -54,7 +54,7 @@ def predict_command(
         raise ConfigError("pictures: none given; name at least one, or set IMG_PATH")
     path = find_model(model, results_dir(results))
     predict, run = inference.load_model(path), run_of_model(path)
-    classes = run.classes if run else DIGITS
+    classes = inference.class_names(predict, run.classes if run else ())
     if classes != DIGITS:
         digits = "one"  # only digits stand in rows
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
@@ -133,7 +133,7 @@ def _predict_picture(
     return {
         "path": name,
         "label": top[0][0],
-        **({} if classes == DIGITS else {"class": classes[top[0][0]]}),
+        **({} if classes == DIGITS else {"class": classes[found.label]}),
         "probability": top[0][1],
         "top": top,
         "unlike_digits": found.unlike_digits,

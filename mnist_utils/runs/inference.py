@@ -85,6 +85,11 @@ def _load_litert(path: Path) -> Predict:
     return predict
 
 
+def class_names(predict: Predict, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a model's classes; numbers, if none are known."""
+    return known or tuple(map(str, range(predict(np.zeros((1, 28, 28))).shape[1])))
+
+
 def missing_temperature(folder: Path) -> float:
     """Say what the probabilities of a run's stored model must still be scaled by: 1 but in a run of an earlier version.
 
