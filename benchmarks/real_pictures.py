@@ -33,7 +33,7 @@ _BANDS = (0.0, 0.6, 0.9, 0.97, 1.0)
 
 
 def read_singles(folder: Path, predict: inference.Predict) -> pd.DataFrame:
-    """Read all pictures of one digit; a row for each, with `half`, `answer` (-1: refused), `probability`, `several`, `unlike`."""
+    """Read all pictures of one digit; a row for each: `half`, `answer` (-1: refused), `probability`, `several`, `unlike`."""
     index = pd.read_csv(folder / "pictures" / "index.csv", dtype={"source": str})
     rows = []
     for one in index.itertuples():
@@ -92,10 +92,8 @@ def main() -> None:
     print(f"- wrong with a probability of {CONFIDENT} or more: {wrong_but_sure} of {len(singles)}")
     print(f"- taken for several digits: {int(singles['several'].sum())} of {len(singles)}")
     for half, some in singles.groupby("half"):
-        unlike = some["unlike"]
-        print(
-            f"- {half}, unlike digits: {_share(int(unlike.sum()), len(some))}, of them {(~some['correct'][unlike]).sum()} wrong"
-        )
+        correct = some["correct"][some["unlike"]]
+        print(f"- {half}, unlike digits: {_share(len(correct), len(some))}, {int((~correct).sum())} of them wrong")
     print()
     print("| probability | pictures | mean probability | correct |\n|---|---:|---:|---:|")
     for low, high in pairwise(_BANDS):
