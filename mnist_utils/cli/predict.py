@@ -38,6 +38,10 @@ def predict_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="draw the steps of preprocessing into NAME.steps.png here")
     ] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="read one CSV of 784 pixels a row, and write this file: ImageId,Label, as Kaggle wants it"),
+    ] = None,
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,6 +61,9 @@ def predict_command(
     classes = inference.class_names(predict, run.classes if run else ())
     if classes != DIGITS:
         digits = "one"  # only digits stand in rows
+    if submission:
+        _write_submission(submission, images, predict)
+        return
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     predictions = [
         _predict_picture(picture, predict, polarity, digits, drawn, classes)  # type: ignore[arg-type]
@@ -70,6 +77,18 @@ def predict_command(
         _print_predictions(predictions, f"{path}{trained}", classes)
     if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)
+
+
+def _write_submission(path: Path, files: list[str], predict: Any) -> None:
+    """Predict each row of a CSV of pixels; write the labels in Kaggle's form."""
+    from mnist_utils._support.files import write_text_atomic
+    from mnist_utils.data.own import read_pixel_rows
+
+    if len(files) != 1:
+        raise ConfigError(f"submission: given {len(files)} files to predict; allowed: one CSV of 784 pixels a row")
+    labels = predict(read_pixel_rows(Path(files[0]), labelled=False)[0]).argmax(axis=1)
+    write_text_atomic(path, "".join(["ImageId,Label\n", *(f"{row},{label}\n" for row, label in enumerate(labels, 1))]))
+    print(f"{path}: {len(labels):,} labels")
 
 
 _STEPS = ".steps.png"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.idx import DataError
-from mnist_utils.data.sources import SOURCES, DataNotFoundError, find_arrays, given_folder
+from mnist_utils.data.own import is_path, read_own
+from mnist_utils.data.sources import NAMES, SOURCES, DataNotFoundError, find_arrays, given_folder
 from mnist_utils.preprocessing.center import center_digit
 
 # The split does not depend on a run's seed, so that runs can be compared image by image.
@@ -64,7 +65,8 @@ def load_dataset(
 
     Parameters
     ----------
-    name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}
+    name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}, or a path
+        A path is that of your own data, see `data.own.read_own`; the data set is then called as the file or folder.
         ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images). ``auto`` is ``mnist`` if available;
         otherwise, unless `data_dir` is given, ``digits`` with a note.
     data_dir : path, optional
@@ -82,6 +84,7 @@ def load_dataset(
         If the data set is damaged, missing (`DataNotFoundError`), or has fewer images than `train_limit`.
     """
     folder, note = given_folder(data_dir), ""
+    classes = SOURCES[name].classes if name in SOURCES else DIGITS
     if name == "auto":
         try:
             arrays, where = find_arrays(SOURCES["mnist"], folder)
@@ -96,15 +99,19 @@ def load_dataset(
         arrays, where = _digits()
     elif name in SOURCES:
         arrays, where = find_arrays(SOURCES[name], folder)
+    elif is_path(name):
+        own = read_own(Path(name))
+        arrays, where, note, classes = (own.x, own.y, own.x_test, own.y_test), name, own.note, own.classes
+        name = Path(name).name.split(".")[0]
     else:
-        raise DataError(f"dataset: given {name!r}; allowed: auto, digits, {', '.join(SOURCES)}")
+        raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path with a / in it")
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.tobytes())
     x, y, x_test, y_test = arrays
     train, validation = _split(y, validation_fraction, train_limit)
     dataset = Dataset(name, x[train], y[train], x[validation], y[validation], x_test, y_test, where, digest.hexdigest())
-    return replace(dataset, note=note, classes=SOURCES[name].classes if name in SOURCES else DIGITS)
+    return replace(dataset, note=note, classes=classes)
 
 
 def _split(labels: Labels, validation_fraction: float, train_limit: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -76,6 +76,9 @@ SOURCES = {
 }
 
 
+NAMES = ("auto", "mnist", "digits", *(name for name in SOURCES if name != "mnist"))  # of the data sets that need no path
+
+
 def cache_dir() -> Path:
     """Return the folder where downloads are kept."""
     with warnings.catch_warnings(action="ignore"):  # in notebooks, its unused progress bar warns of a missing widget

@@ -223,10 +223,12 @@ class Run:
             If the one that was found is not the one of the run.
         """
         from mnist_utils.data.datasets import load_dataset
+        from mnist_utils.data.own import is_path
 
+        own = is_path(self.config.dataset)
         dataset = load_dataset(
-            self.dataset_name,
-            data_dir=data_dir,
+            str(data_dir or self.config.dataset) if own else self.dataset_name,
+            data_dir=None if own else data_dir,
             validation_fraction=self.config.validation_fraction,
             train_limit=self.config.train_limit,
         )

@@ -81,7 +81,7 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
     )
-    return config.for_dataset(dataset.name), dataset
+    return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
