@@ -104,7 +104,8 @@ def _pictures(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
         files = (file for file in path.iterdir() if not file.name.endswith(_STEPS))  # our own drawings
-        inside = sorted(str(file) for file in files if file.suffix.lower() in SUFFIXES)
+        # Of a PDF, the error says what to do.
+        inside = sorted(str(file) for file in files if file.suffix.lower() in (*SUFFIXES, ".pdf"))
         return inside or [name]
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
@@ -127,7 +128,7 @@ def _predict_picture(
         return {"path": name, "error": str(error)}
     if isinstance(found, numbers.PictureDigits):
         if digits == "auto":
-            say = f"mnist: {name}: {len(found.digits)} digits; --digits one takes it for one"
+            say = f"mnist: {name}: read as a number of {len(found.digits)} digits; for a single digit: --digits one"
             print(say, file=sys.stderr)
         if drawn is not None:
             _save_boxes(name, found, drawn)
@@ -198,7 +199,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str, classes: t
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=Text(f"model: {model}"), caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     short = (
         max(len(prediction["path"]) for prediction in predictions) <= 44
     )  # half of a narrow terminal: let the others fold
@@ -209,7 +210,8 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str, classes: t
     for prediction in predictions:
         if "number" in prediction:
             least = min(prediction["digits"], key=lambda digit: digit["probability"])
-            beside = f"least: its {least['label']}{', ' + _UNLIKE if least['unlike_digits'] else ''}"
+            odd = ", ".join(f"its {digit['label']} is {_UNLIKE}" for digit in prediction["digits"] if digit["unlike_digits"])
+            beside = odd or f"least: its {least['label']}"
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             sure = f"{100 * least['probability']:.2f}%"
             table.add_row(Text(prediction["path"]), prediction["number"], sure, beside, seen)
@@ -231,6 +233,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str, classes: t
             )
     if table.row_count:
         show_table(table)
+        print(f"model: {model}")
     for prediction in predictions:
         if "error" in prediction:
             print(f"mnist: {prediction['path']}: {prediction['error']}", file=sys.stderr)

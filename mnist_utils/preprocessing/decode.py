@@ -19,7 +19,8 @@ from mnist_utils._support.arrays import Floats
 
 Polarity = Literal["auto", "dark-on-light", "light-on-dark"]
 
-FORMATS = ("PNG", "JPEG", "HEIF", "AVIF", "WEBP", "TIFF", "GIF", "BMP")  # HEIF: what iPhones make
+# HEIF is what iPhones make; AVIF is asked first, as pi-heif takes some of it for HEIF.
+FORMATS = ("PNG", "JPEG", "AVIF", "HEIF", "WEBP", "TIFF", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".gif", ".bmp")
 _TURNS = {  # EXIF orientation -> the operation that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -85,11 +86,11 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
         If it is missing, too large or damaged.
     """
     try:
-        content = picture if isinstance(picture, bytes) else _read_limited(picture)
+        content = picture if isinstance(picture, bytes) else _read_limited(Path(picture))
         if not content:
             raise ImageError("not a picture", "the file is empty")
         if content.startswith(b"%PDF"):
-            raise ImageError("not a picture", "a PDF; save its page as a PNG: pdftoppm -png -r 150 file.pdf page")
+            raise ImageError("not a picture", "a PDF; save its page as a PNG (poppler-utils: pdftoppm -png file.pdf page)")
         if len(content) > MAX_BYTES:
             raise ImageError("too large", f"more than {MAX_BYTES:,} bytes")
         with warnings.catch_warnings(action="ignore"):  # what Pillow warns of is rejected below, or harmless
@@ -109,7 +110,7 @@ def decode_picture(picture: Path | bytes, side: int = ONE_DIGIT) -> Floats:
     except ImageError:
         raise
     except Exception as error:  # a decoder of a damaged picture raises almost anything
-        raise ImageError("cannot be decoded", str(error).partition(" (")[0]) from None
+        raise ImageError("cannot be decoded", str(error).partition(" (")[0].partition("\n")[0]) from None
     small = _shrink(image, side)
     if small.mode == "F":  # 16 or 32 bits, which Pillow would clip to 255
         values = np.asarray(small, np.float64)

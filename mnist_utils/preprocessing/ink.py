@@ -108,13 +108,23 @@ def estimate_paper(colour: Floats) -> tuple[Floats, Floats, Floats]:
     scale = 40 / max(height, width)
     size = max(2, round(scale * width)), max(2, round(scale * height))
     small = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
-    slope = _fit_plane(small)  # else the median would be wrong along the edges, where it sees one side only
-    level = np.clip(np.round(180 * (small - slope) + 38), 0, 255).astype(np.uint8)  # room for -0.2 to 1.2
-    around = cv2.copyMakeBorder(level, 8, 8, 8, 8, cv2.BORDER_REFLECT)
-    median = (cv2.medianBlur(around, 17)[8:-8, 8:-8].astype(np.float32) - 38) / np.float32(180) + slope
+    flat = np.zeros_like(small)
+    papers = [_smooth_paper(small, slope) for slope in (flat, _fit_plane(small))]
+    median = min(papers, key=lambda paper: float(np.abs(small - paper).mean()))  # the nearer to the picture
     paper = cv2.resize(median, (width, height), interpolation=cv2.INTER_LINEAR)
     difference = subtract_paper(colour, paper)
     return paper, difference, vector_length(difference)
+
+
+def _smooth_paper(small: Floats, slope: Floats) -> Floats:
+    """Return the median of a wide neighbourhood, after a slope was taken out of the picture.
+
+    Where light falls off evenly, the median would be wrong along the edges, where it sees one side only. Where it falls in a
+    step, taking out a slope makes ridges, which the median flattens.
+    """
+    level = np.clip(np.round(180 * (small - slope) + 38), 0, 255).astype(np.uint8)  # room for -0.2 to 1.2
+    around = cv2.copyMakeBorder(level, 8, 8, 8, 8, cv2.BORDER_REFLECT)
+    return (cv2.medianBlur(around, 17)[8:-8, 8:-8].astype(np.float32) - 38) / np.float32(180) + slope
 
 
 def _fit_plane(colour: Floats) -> Floats:

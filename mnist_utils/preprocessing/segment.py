@@ -11,7 +11,7 @@ from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.ink import connected_parts, stroke_width
 
 LEAST_SIDE, _MOST_PARTS = 6, 8  # a digit's least height or width in pixels; its greatest number of pieces
-_SPECK = 0.03  # of the picture's longer side: if the longest piece is shorter, there is no digit
+_SPECK = 0.025  # of the picture's shorter side: if the longest piece is shorter, there is no digit
 _BROKEN = 0.12  # of the digit's height: the shortest piece that is taken for a part of a broken stroke
 _THIN, _PEN = 0.075, 0.1  # stroke width as a fraction of the digit's longer side; MNIST's is 0.1 to 0.15
 
@@ -29,10 +29,12 @@ def keep_strokes(ink: Floats) -> tuple[Floats, int]:
     sizes[0] = 0  # the paper
     large = np.flatnonzero(sizes >= 0.1 * max(sizes.max(), 1))
     if len(large) > _MOST_PARTS:
-        raise ImageError("no digit", f"{len(large)} pieces of similar size, as in noise or text")
+        raise ImageError(
+            "no digit", f"{len(large)} pieces of similar size: noise, text, or a number, which digits many reads"
+        )
     longest = boxes[large][:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(initial=0)
-    if len(large) and longest < _SPECK * max(ink.shape):
-        raise ImageError("no digit", f"only specks, all of them smaller than {_SPECK:.0%} of the picture's side")
+    if len(large) and longest < _SPECK * min(ink.shape):
+        raise ImageError("no digit", f"only specks, all of them smaller than {_SPECK:.1%} of the picture's shorter side")
     kept = np.isin(parts, large)
     if len(broken := _broken_off(parts, boxes, large)):
         kept |= np.isin(parts, broken)

@@ -136,7 +136,7 @@ def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarit
             other, its_cost = _read_rows(np.ascontiguousarray(np.rot90(read.ink, turn)), predict)
             if its_cost < 0.5 * cost and sum(map(len, other)) >= _MANY:
                 rows, cost, turned = other, its_cost, turn
-    if not rows:
+    if all(digit.unlike_digits for row in rows for digit in row):
         raise ImageError("no digit", f"nothing larger than {LEAST_SIDE} pixels has the form of one")
     placed = [[replace(digit, box=_place(digit.box, turned, read)) for digit in row] for row in rows]
     return PictureDigits(placed, read.colour, turned, read.inverted)

@@ -34,9 +34,9 @@ from mnist_utils.serving.schemas import (
     Explanation,
     Number,
     Numbers,
+    OneOfSeveral,
     OnePicture,
     Pictures,
-    Prediction,
     Predictions,
     TensorFlowRequest,
     TensorFlowResponse,
@@ -50,7 +50,7 @@ _STATUS = {"cannot be opened": 400, "cannot be decoded": 400, "too large": 413, 
 _INSTANCES_BODY = {"required": True, "content": {"application/json": {"schema": TensorFlowRequest.model_json_schema()}}}
 T = TypeVar("T")
 
-# Of this process. Few threads: each may hold a picture of 200 MB.
+# Of this process. Few threads: each may hold a picture of 200 MB, a HEIC or an AVIF of 400.
 _threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="picture")
 places = threading.BoundedSemaphore(MAX_WAITING)
 
@@ -92,8 +92,19 @@ def create_app(model: Path) -> FastAPI:
         with lock:  # LiteRT is not thread-safe, and a quarter of a millisecond is not worth a copy a thread
             return network(images)
 
-    def classify_uploads(uploads: list[UploadFile]) -> NDArray[np.float32]:
-        return classify(np.stack([_of_upload(uploads, index, preprocess).image for index in range(len(uploads))]))
+    def classify_uploads(uploads: list[UploadFile]) -> tuple[NDArray[np.float32], list[bool]]:
+        seen = [_of_upload(uploads, index, preprocess) for index in range(len(uploads))]
+        return classify(np.stack([one.image for one in seen])), [
+            classes == DIGITS and one.may_be_several and shows_several(upload)
+            for one, upload in zip(seen, uploads, strict=True)
+        ]
+
+    def shows_several(upload: UploadFile) -> bool:
+        upload.file.seek(0)
+        try:
+            return predict_digits(upload.file.read(), classify).are_several
+        except ImageError:
+            return False
 
     def read_numbers(uploads: list[UploadFile]) -> list[Number]:
         def read(picture: bytes) -> PictureDigits:
@@ -112,7 +123,7 @@ def create_app(model: Path) -> FastAPI:
 
     @app.post("/predict", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def predict_pictures(image: Pictures, digits: Literal["one", "many"] = "one") -> Predictions | Numbers:
-        """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number."""
+        """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number in rows."""
         if digits == "many" and classes != DIGITS:
             raise HTTPException(400, "digits: given many; allowed: one, as this model's classes are no digits")
         if digits == "many":
@@ -120,9 +131,12 @@ def create_app(model: Path) -> FastAPI:
             every = [digit for number in numbers for digit in number.Digits]
             count([digit.Label for digit in every], [digit.probability for digit in every])
             return Numbers(Predictions=numbers)
-        probabilities = await _run_in_thread(lambda: classify_uploads(image))
+        probabilities, several = await _run_in_thread(lambda: classify_uploads(image))
         count_rows(probabilities)
-        return Predictions(Predictions=[Prediction(**_prediction(row, classes)) for row in probabilities])
+        found = [
+            {**_prediction(row, classes), "several": many or None} for row, many in zip(probabilities, several, strict=True)
+        ]
+        return Predictions(Predictions=[OneOfSeveral(**one) for one in found])
 
     @app.post("/explain", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def explain_picture(image: OnePicture) -> Explanation:

@@ -73,6 +73,8 @@ def _describe_form_error(request: Request, error: RequestValidationError) -> tup
         if most == 1:
             return 400, f"{number} pictures; {request.url.path} takes one, /predict takes several"
         return 413, f"{number} pictures; allowed: {most} in one request"
+    if flaw["type"] == "literal_error":
+        return 400, f"{flaw['loc'][-1]}: given {flaw['input']!r}; allowed: {flaw['ctx']['expected'].replace(chr(39), '')}"
     return 400, f"the field 'image' holds a text, not a file; mind the @ in: {_CURL}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import File, HTTPException, UploadFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_IMAGES = 16  # of one request to /predict
 MAX_INSTANCES = 1_000  # of one request to TF-Serving's address
@@ -51,7 +52,7 @@ class Prediction(BaseModel):
         serialization_alias="Softmax probability",
         description="calibrated: of such predictions for pictures like the tested ones, this share is correct",
     )
-    unlike: Literal[True] | None = Field(
+    unlike: Literal[True] | SkipJsonSchema[None] = Field(
         None,
         serialization_alias="Unlike digits",
         description="there, and true, only where the picture is unlike the digits that the model was trained on",
@@ -59,10 +60,21 @@ class Prediction(BaseModel):
     )
 
 
+class OneOfSeveral(Prediction):
+    """The most probable digit of a picture that clearly shows several."""
+
+    several: Literal[True] | SkipJsonSchema[None] = Field(
+        None,
+        serialization_alias="Several digits",
+        description="there, and true, only where the picture clearly shows several digits, which digits=many reads",
+        exclude_if=lambda several: several is None,
+    )
+
+
 class Predictions(BaseModel):
     """The predictions for the pictures, in their order."""
 
-    Predictions: list[Prediction]
+    Predictions: list[OneOfSeveral]
     Success: bool = True
 
 

@@ -159,7 +159,7 @@ def test_predict_json_keeps_the_order_and_tells_errors(mnist: Cli, results: Path
     status, out, _ = mnist("predict", "--json", str(text), str(seven), "nosuch.png", "--results", str(results))
     assert status == 1
     first, second, third = json.loads(out)
-    assert first == {"path": str(text), "error": "not a picture: none of PNG, JPEG, HEIF, AVIF, WEBP, TIFF, GIF, BMP"}
+    assert first == {"path": str(text), "error": "not a picture: none of PNG, JPEG, AVIF, HEIF, WEBP, TIFF, GIF, BMP"}
     assert third == {"path": "nosuch.png", "error": "cannot be opened: No such file or directory"}
     assert second["path"] == str(seven)
     assert second["label"] == second["top"][0][0]
@@ -175,8 +175,11 @@ def test_predict_says_that_a_letter_is_unlike_digits(mnist: Cli, tmp_path: Path,
     assert [picture["unlike_digits"] for picture in json.loads(out)] == [True, False]
     _, out, _ = mnist("predict", str(letter), str(seven), "--model", str(REFERENCE))
     assert out.count("unlike the digits it was trained on") == 1
-    _, out, _ = mnist("predict", str(letter), "--digits", "many", "--model", str(REFERENCE), "--json")
-    assert [digit["unlike_digits"] for digit in json.loads(out)[0]["digits"]] == [True]
+    status, out, _ = mnist("predict", str(letter), str(seven), "--digits", "many", "--model", str(REFERENCE), "--json")
+    assert status == 1
+    refused, number = json.loads(out)
+    assert refused["error"].startswith("no digit")
+    assert [digit["unlike_digits"] for digit in number["digits"]] == [False]
 
 
 def test_predict_takes_the_image_from_the_environment(
@@ -308,7 +311,7 @@ def test_predict_reads_a_number_where_a_picture_shows_several_digits(
     assert status == 0
     assert re.search(r"number\.png +205 ", out)
     assert err.splitlines() == [
-        "mnist: number.png: 3 digits; --digits one takes it for one",
+        "mnist: number.png: read as a number of 3 digits; for a single digit: --digits one",
         "mnist: number.png: the steps are in number.steps.png",
     ]
     with Image.open("number.steps.png") as drawing:

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.preprocessing.center import center_digit
 from mnist_utils.preprocessing.decode import MAX_BYTES, ErrorKind, ImageError
 from mnist_utils.preprocessing.reader import preprocess
-from tests.pictures import packed
+from tests.pictures import packed, strokes
 
 
 def seven(size: tuple[int, int] = (200, 160), ink: Any = "black", paper: Any = "white", mode: str = "RGB") -> Image.Image:
@@ -186,7 +187,9 @@ def test_a_phones_picture_is_turned_upright_once(form: str, orientation: int, ba
 
 
 def test_a_pdf_is_refused_with_the_fix() -> None:
-    with pytest.raises(ImageError, match="not a picture: a PDF; save its page as a PNG: pdftoppm -png") as caught:
+    with pytest.raises(
+        ImageError, match=r"not a picture: a PDF; save its page as a PNG .poppler-utils: pdftoppm -png"
+    ) as caught:
         preprocess(packed(seven(), "PDF"))
     assert caught.value.kind == "not a picture"
 
@@ -253,8 +256,40 @@ def test_blank_paper_is_refused_whatever_its_light_its_noise_and_its_specks(nois
         paper = np.full((height, width, 3), random.uniform(225, 255, 3))
         paper *= (1 - lamp * np.linspace(0, 1, width))[None, :, None]
         paper += random.normal(0, noise, paper.shape)
-        for x, y, radius in random.uniform(0, (width, height, 0.01 * width), (specks, 3)):
+        for x, y, radius in random.uniform(0, (width, height, 0.01 * min(width, height)), (specks, 3)):
             cv2.circle(paper, (int(x), int(y)), max(1, int(radius)), random.uniform(40, 170, 3).tolist(), cv2.FILLED)
         with pytest.raises(ImageError) as caught:
             preprocess(packed(Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)), "JPEG", quality=85))
         assert caught.value.kind == "no digit"
+
+
+@pytest.mark.parametrize("light", ["step", "falls off", "slopes"])
+def test_small_digits_are_read_in_uneven_light(light: str) -> None:
+    across, random = np.linspace(0, 1, 400), np.random.default_rng(1)
+    lit = {
+        "step": 0.4 + 0.6 / (1 + np.exp(-(across - 0.5) / 0.05)),
+        "falls off": np.exp(-2.5 * across),
+        "slopes": 0.5 + across / 2,
+    }
+    alike = []
+    for digit in load_dataset("digits").x_test[:20]:
+        ink, (top, left) = np.zeros((300, 400)), random.integers(0, (240, 340))
+        ink[top : top + 60, left : left + 60] = strokes(digit, 60)
+        page = (245 - 195 * ink) * lit[light] + random.normal(0, 2, ink.shape)
+        try:
+            seen = preprocess(packed(Image.fromarray(np.clip(page, 0, 255).astype(np.uint8)))).image
+        except ImageError:
+            seen = np.eye(28, dtype=np.uint8)
+        alike.append(np.corrcoef(seen.ravel(), center_digit(digit / 255).ravel())[0, 1] > 0.8)
+    assert sum(alike) >= 18
+
+
+def test_a_digit_on_a_narrow_strip_is_no_speck() -> None:
+    strip = Image.new("L", (2000, 60), 255)
+    ImageDraw.Draw(strip).line([(985, 6), (1015, 6), (995, 54)], fill=0, width=6, joint="curve")
+    found = preprocess(packed(strip))
+    assert found.crop == pytest.approx((0.49, 0.05, 0.51, 0.95), abs=0.06)
+
+
+def test_an_avif_of_a_general_brand_is_read() -> None:
+    assert close(preprocess(packed(seven(), "AVIF").replace(b"ftypavif", b"ftypmif1", 1)).image)

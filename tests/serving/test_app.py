@@ -71,14 +71,25 @@ def test_many_digits_of_a_picture_are_answered_with_their_boxes(client: TestClie
     assert (blank.status_code, blank.json()["Success"]) == (422, False)
 
 
+def test_one_digit_of_several_is_answered_and_said_to_be_one(client: TestClient) -> None:
+    sheet = drawings.Sheet((500, 200), drawings.WHITE)
+    for column, label in enumerate((2, 0, 5)):
+        sheet.digit(label, (60 + 140 * column, 50, 60, 100), 10, drawings.BLACK)
+    several, single = client.post("/predict", files=files(sheet.packed(), BLACK_ON_WHITE)).json()["Predictions"]
+    assert several["Several digits"] is True
+    assert "Several digits" not in single
+    failed(
+        client.post("/predict?digits=auto", files=files(BLACK_ON_WHITE)), 400, "digits: given 'auto'; allowed: one or many"
+    )
+
+
 def test_a_letter_is_answered_and_said_to_be_unlike_digits(client: TestClient) -> None:
     digit, letter = client.post("/predict", files=files(BLACK_ON_WHITE, letter_on_paper())).json()["Predictions"]
     assert set(digit) == {"Label", "Softmax probability"}  # as in the earlier system, key for key
     assert letter["Unlike digits"] is True
     assert letter["Softmax probability"] < 0.5
     assert client.post("/explain", files=files(letter_on_paper())).json()["Unlike"] is True
-    several = client.post("/predict?digits=many", files=files(letter_on_paper())).json()["Predictions"][0]
-    assert [digit["Unlike digits"] for digit in several["Digits"]] == [True]
+    failed(client.post("/predict?digits=many", files=files(letter_on_paper())), 422, "no digit")
 
 
 def test_sixteen_pictures_are_allowed(client: TestClient) -> None:
