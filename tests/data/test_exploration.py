@@ -55,7 +55,7 @@ def test_a_sample_has_each_digit_equally_often_and_no_image_twice(digits: Datase
 def test_mean_and_standard_deviation_of_each_digit() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     images[:, 5, 6] = 10, 30, 99
-    means, stds = exploration.class_mean_and_std(images, np.array([4, 4, 7], np.uint8))
+    means, stds = exploration.class_mean_and_std(images, np.array([4, 4, 7], np.uint8), 10)
     assert (means[4, 5, 6], stds[4, 5, 6]) == (20, 10)
     assert (means[7, 5, 6], stds[7, 5, 6]) == (99, 0)
     assert np.isnan(means[0]).all()
