@@ -94,10 +94,9 @@ def create_app(model: Path) -> FastAPI:
 
     def classify_uploads(uploads: list[UploadFile]) -> tuple[NDArray[np.float32], list[bool]]:
         seen = [_of_upload(uploads, index, preprocess) for index in range(len(uploads))]
-        return classify(np.stack([one.image for one in seen])), [
-            classes == DIGITS and one.may_be_several and shows_several(upload)
-            for one, upload in zip(seen, uploads, strict=True)
-        ]
+        maybe = [classes == DIGITS and one.may_be_several for one in seen]
+        several = [may and shows_several(upload) for may, upload in zip(maybe, uploads, strict=True)]
+        return classify(np.stack([one.image for one in seen])), several
 
     def shows_several(upload: UploadFile) -> bool:
         upload.file.seek(0)
@@ -133,10 +132,9 @@ def create_app(model: Path) -> FastAPI:
             return Numbers(Predictions=numbers)
         probabilities, several = await _run_in_thread(lambda: classify_uploads(image))
         count_rows(probabilities)
-        found = [
-            {**_prediction(row, classes), "several": many or None} for row, many in zip(probabilities, several, strict=True)
-        ]
-        return Predictions(Predictions=[OneOfSeveral(**one) for one in found])
+        found = zip(probabilities, several, strict=True)
+        predictions = [OneOfSeveral(**_prediction(row, classes), several=many or None) for row, many in found]
+        return Predictions(Predictions=predictions)
 
     @app.post("/explain", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def explain_picture(image: OnePicture) -> Explanation:

@@ -125,7 +125,7 @@ def test_train_limit_keeps_the_validation_and_test_sets(folder: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(DataError, match="given 'cifar'; allowed: auto, digits, mnist, fashion_mnist, kmnist"):
+    with pytest.raises(DataError, match="given 'cifar'; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path"):
         load_dataset("cifar")
 
 

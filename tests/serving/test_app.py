@@ -126,8 +126,7 @@ def test_tensorflow_servings_address_gives_the_same_probabilities(client: TestCl
 def test_health_version_and_description(client: TestClient) -> None:
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"Success": True}
     facts = {"version": "0.1.0", "run": "reference", "architecture": "accurate", "dataset": "mnist"}
-    facts |= {"classes": list("0123456789")}
-    assert client.get("/version").json() == facts
+    assert client.get("/version").json() == {**facts, "classes": list("0123456789")}
     assert client.get("/v1/models/mnist").json()["model_version_status"][0]["state"] == "AVAILABLE"
     described = client.get("/openapi.json").json()
     assert "Softmax probability" in json.dumps(described)
