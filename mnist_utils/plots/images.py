@@ -101,13 +101,17 @@ def digit_boxes(
     return ax
 
 
-def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw a contact sheet: a row of images for each digit, labelled with the digit.
+def image_rows(
+    rows: Sequence[NDArray[Any]], *, classes: Sequence[str] = (), title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw a contact sheet: a row of images for each class, labelled with its name.
 
     Parameters
     ----------
-    rows : sequence of ten arrays, shapes (n, 28, 28), grey levels 0 to 255
-        Rows may differ in length.
+    rows : sequence of arrays, shapes (n, 28, 28), grey levels 0 to 255
+        One for each class; they may differ in length.
+    classes : sequence of str
+        The classes' names; none for the ten digits.
     """
     columns = max(len(images) for images in rows)
     sheet = np.full((29 * len(rows), 29 * columns), 70, np.uint8)  # a dark grey grid between the images
@@ -118,7 +122,7 @@ def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None
         width = 9.0
         ax = plt.subplots(figsize=(width, width * len(rows) / columns + 0.5), layout="constrained")[1]
     ax.imshow(sheet[:-1, :-1], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set(xticks=[], yticks=29 * np.arange(len(rows)) + 14, yticklabels=range(len(rows)), title=title)
+    ax.set(xticks=[], yticks=29 * np.arange(len(rows)) + 14, yticklabels=list(classes) or range(len(rows)), title=title)
     ax.tick_params(axis="y", length=0)
     return ax
 
