@@ -53,6 +53,11 @@ class Dataset:
     note: str = ""
     classes: tuple[str, ...] = DIGITS
 
+    @property
+    def given(self) -> str:
+        """What `load_dataset` takes to load it again: its name, or the path of your own data."""
+        return self.name if self.name in NAMES else self.source
+
 
 def load_dataset(
     name: str = "auto",
@@ -101,7 +106,8 @@ def load_dataset(
         arrays, where = find_arrays(SOURCES[name], folder)
     elif is_path(name):
         own = read_own(Path(name))
-        arrays, where, note, classes = (own.x, own.y, own.x_test, own.y_test), name, own.note, own.classes
+        arrays, where = (own.x, own.y, own.x_test, own.y_test), str(Path(name).resolve())
+        note, classes = own.note, own.classes
         name = Path(name).name.split(".")[0]
     else:
         raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path with a / in it")

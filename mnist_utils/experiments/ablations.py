@@ -38,7 +38,7 @@ def load_subset(name: str, images: int, *, data_dir: str | Path | None = None) -
     whole = load_dataset(name, data_dir=data_dir)
     if images == -1 or images >= len(whole.x_train):
         return whole
-    few = load_dataset(whole.name, data_dir=data_dir, train_limit=images)
+    few = load_dataset(whole.given, data_dir=data_dir, train_limit=images)
     return replace(few, note=whole.note)
 
 
@@ -86,7 +86,7 @@ def train_variants(
         If a variant is not a valid `TrainConfig`, before anything is trained.
     """
     plan = [
-        (name, make_config(**dict(base) | {"dataset": dataset.name} | dict(overrides) | {"seed": seed}))
+        (name, make_config(**dict(base) | {"dataset": dataset.given} | dict(overrides) | {"seed": seed}))
         for seed in seeds
         for name, overrides in variants.items()
     ]
