@@ -62,7 +62,7 @@ def predict_command(
     if classes != DIGITS:
         digits = "one"  # only digits stand in rows
     if submission:
-        _write_submission(submission, images, predict)
+        _write_submission(submission, images, predict, classes)
         return
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     predictions = [
@@ -79,7 +79,7 @@ def predict_command(
         raise typer.Exit(1)
 
 
-def _write_submission(path: Path, files: list[str], predict: Any) -> None:
+def _write_submission(path: Path, files: list[str], predict: Any, classes: tuple[str, ...]) -> None:
     """Predict each row of a CSV of pixels; write the labels in Kaggle's form."""
     from mnist_utils._support.files import write_text_atomic
     from mnist_utils.data.own import read_pixel_rows
@@ -87,7 +87,9 @@ def _write_submission(path: Path, files: list[str], predict: Any) -> None:
     if len(files) != 1:
         raise ConfigError(f"submission: given {len(files)} files to predict; allowed: one CSV of 784 pixels a row")
     labels = predict(read_pixel_rows(Path(files[0]), labelled=False)[0]).argmax(axis=1)
-    write_text_atomic(path, "".join(["ImageId,Label\n", *(f"{row},{label}\n" for row, label in enumerate(labels, 1))]))
+    write_text_atomic(
+        path, "".join(["ImageId,Label\n", *(f"{row},{classes[label]}\n" for row, label in enumerate(labels, 1))])
+    )
     print(f"{path}: {len(labels):,} labels")
 
 

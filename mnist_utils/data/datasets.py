@@ -128,7 +128,7 @@ def _split(labels: Labels, validation_fraction: float, train_limit: int | None) 
     if math.ceil(validation_fraction * len(labels)) < classes:  # fewer than one image per class
         raise DataError(
             f"validation_fraction: given {validation_fraction:g}; allowed for {len(labels)} images: "
-            f"from {classes / len(labels):.2g}"
+            f"from {math.ceil(1000 * classes / len(labels)) / 1000:g}"
         )
     train, validation = train_test_split(indices, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
     if train_limit is not None and train_limit > len(train):
