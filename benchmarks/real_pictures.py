@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -91,7 +90,8 @@ def main() -> None:
     wrong_but_sure = int((~singles["correct"] & confident).sum())
     print(f"- wrong with a probability of {CONFIDENT} or more: {wrong_but_sure} of {len(singles)}")
     print(f"- taken for several digits: {int(singles['several'].sum())} of {len(singles)}")
-    for half, some in singles.groupby("half"):
+    for half in "first", "second":
+        some = singles[singles["half"] == half]
         correct = some["correct"][some["unlike"]]
         print(f"- {half}, unlike digits: {_share(len(correct), len(some))}, {int((~correct).sum())} of them wrong")
     print()
@@ -138,15 +138,15 @@ def _write_failures(folder: Path, wrong: pd.DataFrame, into: Path) -> None:
     from mnist_utils.preprocessing.reader import preprocess
 
     into.mkdir(parents=True, exist_ok=True)
-    for one in wrong.itertuples():
+    for file, answer, probability in zip(wrong["file"], wrong["answer"], wrong["probability"], strict=True):
         try:
-            seen = preprocess(folder / "pictures" / str(one.file))
+            seen = preprocess(folder / "pictures" / file)
         except ImageError:
-            with Image.open(folder / "pictures" / str(one.file)) as picture:
-                picture.convert("RGB").save(into / f"{one.file}.png")
+            with Image.open(folder / "pictures" / file) as picture:
+                picture.convert("RGB").save(into / f"{file}.png")
             continue
-        title = f"{one.file}: {one.answer} at {np.round(one.probability, 2)}"
-        preprocessing_steps(seen, title=title, figure=Figure()).savefig(into / f"{one.file}.png", dpi=80)
+        title = f"{file}: {answer} at {probability:.2f}"
+        preprocessing_steps(seen, title=title, figure=Figure()).savefig(into / f"{file}.png", dpi=80)
 
 
 if __name__ == "__main__":
