@@ -123,18 +123,14 @@ def _large(boxes: NDArray[np.int32]) -> NDArray[np.intp]:
 
 def _joined(groups: list[list[int]], boxes: NDArray[np.int32], usual: float) -> list[list[int]]:
     """Join parts that lie above each other and are together no taller than a digit, as the bar and the bowl of a 5."""
-
-    def box(group: list[int]) -> Box:
-        return _around(boxes, group)
-
+    placed = [(_around(boxes, group), group) for group in groups]
     changed = True
     while changed:
         changed = False
-        groups.sort(key=lambda group: box(group)[0])
-        for at, group in enumerate(groups):
-            one = box(group)
-            for other in groups[at + 1 :]:
-                two = box(other)
+        placed.sort(key=lambda one: one[0][0])
+        for at, (one, group) in enumerate(placed):
+            for after in range(at + 1, len(placed)):
+                two, other = placed[after]
                 if two[0] >= one[2]:
                     break
                 overlap = min(one[2], two[2]) - max(one[0], two[0])
@@ -142,13 +138,13 @@ def _joined(groups: list[list[int]], boxes: NDArray[np.int32], usual: float) -> 
                 small = min(one[3] - one[1], two[3] - two[1]) < 0.75 * usual
                 narrow = min(one[2] - one[0], two[2] - two[0])
                 if overlap >= 0.5 * narrow and height <= 1.4 * usual and (small or overlap >= 0.9 * narrow):
-                    groups.remove(other)
-                    group.extend(other)
+                    del placed[after]
+                    placed[at] = _around(boxes, group + other), group + other
                     changed = True
                     break
             if changed:
                 break
-    return groups
+    return [group for _, group in placed]
 
 
 def _around(boxes: NDArray[np.int32], group: list[int]) -> Box:

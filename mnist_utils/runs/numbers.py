@@ -113,7 +113,9 @@ class PictureDigits:
         return max(digit.image.any(axis=0).sum() / digit.image.any(axis=1).sum() for digit in self.digits)
 
 
-def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto") -> PictureDigits:
+def predict_digits(
+    picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto", side: int = MANY_DIGITS
+) -> PictureDigits:
     """Predict all digits of a picture, in reading order; those of a page that lies on its side too.
 
     Parameters
@@ -123,13 +125,15 @@ def predict_digits(picture: Path | bytes, predict: Predict, *, polarity: Polarit
     predict : callable
         From `load_model`, or `Run.predict`; called once, and again if the picture may lie on its side.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
+    side : int
+        The longer side that the picture is shrunk to, in pixels: less is quicker, and enough for a few digits.
 
     Raises
     ------
     ImageError
         If the picture cannot be read or shows no digit.
     """
-    read = read_ink(decode_picture(picture, MANY_DIGITS), polarity)
+    read = read_ink(decode_picture(picture, side), polarity)
     (rows, cost), turned = _read_rows(read.ink, predict), 0
     if cost > _UPRIGHT:
         for turn in 1, 3, 2:

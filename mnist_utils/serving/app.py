@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from mnist_utils import __version__
 from mnist_utils.data.classes import DIGITS
-from mnist_utils.preprocessing.decode import ImageError
+from mnist_utils.preprocessing.decode import ONE_DIGIT, ImageError
 from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
 from mnist_utils.runs.find import run_of_model
@@ -101,7 +101,7 @@ def create_app(model: Path) -> FastAPI:
     def shows_several(upload: UploadFile) -> bool:
         upload.file.seek(0)
         try:
-            return predict_digits(upload.file.read(), classify).are_several
+            return predict_digits(upload.file.read(), classify, side=ONE_DIGIT).are_several
         except ImageError:
             return False
 
