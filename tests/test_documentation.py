@@ -23,8 +23,10 @@ import yaml
 from mnist_utils.cli import main
 from mnist_utils.cli.options import train_options
 from mnist_utils.cli.train import train_command
+from mnist_utils.data.datasets import load_dataset
 from tests import pictures
 from tests.conftest import Cli
+from tests.data.test_own import write_csv, write_shapes
 from tests.paths import CLONE, REFERENCE
 from tests.pictures import packed
 from tests.preprocessing.test_reader import seven
@@ -119,6 +121,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(packed(seven(), "JPEG" if name.endswith("jpg") else "PNG"))
     (tmp_path / "parameters.yaml").write_text("epochs: 3\n")
+    write_shapes(tmp_path / "shapes", 20)
+    digits = load_dataset("digits")
+    write_csv(tmp_path / "train.csv", digits.x_train[:300], digits.y_train[:300])
+    write_csv(tmp_path / "test.csv", digits.x_test[:20], None)
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "MNIST_RESULTS": str(tmp_path / "results"),

@@ -15,6 +15,7 @@ import typer
 from mnist_utils import ConfigError
 from mnist_utils.cli.console import show_table
 from mnist_utils.cli.options import JsonOption, ModelOption, ResultsOption
+from mnist_utils.data.classes import DIGITS, class_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +38,10 @@ def predict_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="draw the steps of preprocessing into NAME.steps.png here")
     ] = False,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="read one CSV of 784 pixels a row, and write this file: ImageId,Label, as Kaggle wants it"),
+    ] = None,
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,9 +58,15 @@ def predict_command(
         raise ConfigError("pictures: none given; name at least one, or set IMG_PATH")
     path = find_model(model, results_dir(results))
     predict, run = inference.load_model(path), run_of_model(path)
+    classes = inference.class_names(predict, run.classes if run else ())
+    if classes != DIGITS:
+        digits = "one"  # only digits stand in rows
+    if submission:
+        _write_submission(submission, images, predict, classes)
+        return
     drawn: set[Path] | None = set() if explain else None  # the files with their steps
     predictions = [
-        _predict_picture(picture, predict, polarity, digits, drawn)  # type: ignore[arg-type]
+        _predict_picture(picture, predict, polarity, digits, drawn, classes)  # type: ignore[arg-type]
         for image in images
         for picture in _pictures(image)
     ]
@@ -63,9 +74,23 @@ def predict_command(
         print(json.dumps(predictions))
     else:
         trained = f", trained on {run.dataset_name}" if run else ", of no run"
-        _print_predictions(predictions, f"{path}{trained}")
+        _print_predictions(predictions, f"{path}{trained}", classes)
     if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)
+
+
+def _write_submission(path: Path, files: list[str], predict: Any, classes: tuple[str, ...]) -> None:
+    """Predict each row of a CSV of pixels; write the labels in Kaggle's form."""
+    from mnist_utils._support.files import write_text_atomic
+    from mnist_utils.data.own import read_pixel_rows
+
+    if len(files) != 1:
+        raise ConfigError(f"submission: given {len(files)} files to predict; allowed: one CSV of 784 pixels a row")
+    labels = predict(read_pixel_rows(Path(files[0]), labelled=False)[0]).argmax(axis=1)
+    write_text_atomic(
+        path, "".join(["ImageId,Label\n", *(f"{row},{classes[label]}\n" for row, label in enumerate(labels, 1))])
+    )
+    print(f"{path}: {len(labels):,} labels")
 
 
 _STEPS = ".steps.png"
@@ -87,7 +112,9 @@ def _pictures(name: str) -> list[str]:
     return [name] if path.exists() else sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207 - absolute ones too
 
 
-def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, drawn: set[Path] | None) -> dict[str, Any]:
+def _predict_picture(
+    name: str, predict: Any, polarity: Polarity, digits: str, drawn: set[Path] | None, classes: tuple[str, ...]
+) -> dict[str, Any]:
     from mnist_utils.preprocessing.decode import ImageError
     from mnist_utils.runs import inference, numbers
 
@@ -128,6 +155,7 @@ def _predict_picture(name: str, predict: Any, polarity: Polarity, digits: str, d
     return {
         "path": name,
         "label": top[0][0],
+        **({} if classes == DIGITS else {"class": classes[found.label]}),
         "probability": top[0][1],
         "top": top,
         "unlike_digits": found.unlike_digits,
@@ -168,7 +196,7 @@ def _save(name: str, figure: Figure, drawn: set[Path]) -> None:
     print(f"mnist: {name}: the steps are in {path}", file=sys.stderr)
 
 
-def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
+def _print_predictions(predictions: list[dict[str, Any]], model: str, classes: tuple[str, ...]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -177,7 +205,7 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
     short = (
         max(len(prediction["path"]) for prediction in predictions) <= 44
     )  # half of a narrow terminal: let the others fold
-    for column in "picture", "digit", "confidence", "next best", "ink":
+    for column in "picture", class_word(classes), "confidence", "next best", "ink":
         table.add_column(
             column, overflow="fold", no_wrap=column in ("digit", "confidence") or (short and column == "picture")
         )
@@ -193,11 +221,17 @@ def _print_predictions(predictions: list[dict[str, Any]], model: str) -> None:
             others = _UNLIKE
             if not prediction["unlike_digits"]:
                 others = ", ".join(
-                    f"{digit}\N{NO-BREAK SPACE}{share:.1%}" for digit, share in prediction["top"][1:] if share >= 0.001
+                    f"{classes[label]}\N{NO-BREAK SPACE}{share:.1%}"
+                    for label, share in prediction["top"][1:]
+                    if share >= 0.001
                 )
             seen = "dark" if prediction["reading"]["inverted"] else "light"
             table.add_row(
-                Text(prediction["path"]), str(prediction["label"]), f"{100 * prediction['probability']:.2f}%", others, seen
+                Text(prediction["path"]),
+                Text(classes[prediction["label"]]),
+                f"{100 * prediction['probability']:.2f}%",
+                others,
+                seen,
             )
     if table.row_count:
         show_table(table)

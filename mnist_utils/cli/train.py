@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def data_command(
     dataset: Annotated[
-        str, typer.Option(help="auto, mnist, digits, fashion_mnist or kmnist; auto: mnist if available, else digits")
+        str,
+        typer.Option(help="a name, or the path of your own data; auto: mnist if available, else digits"),
     ] = "auto",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,

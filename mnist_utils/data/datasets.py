@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.idx import DataError
-from mnist_utils.data.sources import SOURCES, DataNotFoundError, find_arrays, given_folder
+from mnist_utils.data.own import is_path, read_own
+from mnist_utils.data.sources import NAMES, SOURCES, DataNotFoundError, find_arrays, given_folder
 from mnist_utils.preprocessing.center import center_digit
 
 # The split does not depend on a run's seed, so that runs can be compared image by image.
@@ -28,13 +30,15 @@ class Dataset:
     name : str
         The data set's own name (never ``auto``).
     x_train, x_validation, x_test : uint8 array, shape (n, 28, 28)
-    y_train, y_validation, y_test : uint8 array, shape (n,), values 0 to 9
+    y_train, y_validation, y_test : uint8 array, shape (n,), values from 0 to below the number of classes
     source : str
         Where the images were found.
     sha256 : str
         Of all images and labels before the split, to identify a run's data.
     note : str
         If ``auto`` fell back to ``digits``: why; otherwise empty. Shown with every result.
+    classes : tuple of str
+        The name of each label.
     """
 
     name: str
@@ -47,6 +51,12 @@ class Dataset:
     source: str
     sha256: str
     note: str = ""
+    classes: tuple[str, ...] = DIGITS
+
+    @property
+    def given(self) -> str:
+        """What `load_dataset` takes to load it again: its name, or the path of your own data."""
+        return self.name if self.name in NAMES else self.source
 
 
 def load_dataset(
@@ -60,7 +70,8 @@ def load_dataset(
 
     Parameters
     ----------
-    name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}
+    name : {"auto", "mnist", "digits", "fashion_mnist", "kmnist"}, or a path
+        A path is that of your own data, see `data.own.read_own`; the data set is then called as the file or folder.
         ``digits`` is embedded (scikit-learn's UCI digits, 1,797 images). ``auto`` is ``mnist`` if available;
         otherwise, unless `data_dir` is given, ``digits`` with a note.
     data_dir : path, optional
@@ -78,6 +89,7 @@ def load_dataset(
         If the data set is damaged, missing (`DataNotFoundError`), or has fewer images than `train_limit`.
     """
     folder, note = given_folder(data_dir), ""
+    classes = SOURCES[name].classes if name in SOURCES else DIGITS
     if name == "auto":
         try:
             arrays, where = find_arrays(SOURCES["mnist"], folder)
@@ -92,32 +104,38 @@ def load_dataset(
         arrays, where = _digits()
     elif name in SOURCES:
         arrays, where = find_arrays(SOURCES[name], folder)
+    elif is_path(name):
+        own = read_own(Path(name))
+        arrays, where = (own.x, own.y, own.x_test, own.y_test), str(Path(name).resolve())
+        note, classes = own.note, own.classes
+        name = Path(name).name.split(".")[0]
     else:
-        raise DataError(f"dataset: given {name!r}; allowed: auto, digits, {', '.join(SOURCES)}")
+        raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path with a / in it")
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.tobytes())
     x, y, x_test, y_test = arrays
     train, validation = _split(y, validation_fraction, train_limit)
     dataset = Dataset(name, x[train], y[train], x[validation], y[validation], x_test, y_test, where, digest.hexdigest())
-    return replace(dataset, note=note)
+    return replace(dataset, note=note, classes=classes)
 
 
 def _split(labels: Labels, validation_fraction: float, train_limit: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     from sklearn.model_selection import train_test_split  # heavy; not needed to import this module
 
     indices = np.arange(len(labels))
-    if math.ceil(validation_fraction * len(labels)) < 10:  # fewer than one image per digit
+    classes = len(np.unique(labels))
+    if math.ceil(validation_fraction * len(labels)) < classes:  # fewer than one image per class
         raise DataError(
             f"validation_fraction: given {validation_fraction:g}; allowed for {len(labels)} images: "
-            f"from {10 / len(labels):.2g}"
+            f"from {math.ceil(1000 * classes / len(labels)) / 1000:g}"
         )
     train, validation = train_test_split(indices, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
     if train_limit is not None and train_limit > len(train):
         raise DataError(f"train_limit: given {train_limit}; allowed: up to the {len(train)} training images")
-    if train_limit is not None and train_limit <= len(train) - 10:
+    if train_limit is not None and train_limit <= len(train) - classes:
         train, _ = train_test_split(train, train_size=train_limit, stratify=labels[train], random_state=_SPLIT_SEED)
-    elif train_limit is not None:  # fewer than ten are left out: too few to stratify
+    elif train_limit is not None:  # fewer than one per class are left out: too few to stratify
         train = np.random.default_rng(_SPLIT_SEED).permutation(train)[:train_limit]
     return np.sort(train), np.sort(validation)
 

@@ -12,10 +12,10 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 
 from mnist_utils._support.arrays import Floats, Images, Indices, Labels
+from mnist_utils.data.classes import class_index
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.data.sources import SOURCES
 
-DIGITS = range(10)
 _FINER = 4  # strokes are measured on an image enlarged by this factor
 
 
@@ -41,38 +41,39 @@ def published_files(dataset: Dataset) -> pd.DataFrame:
 
 
 def class_counts(dataset: Dataset) -> pd.DataFrame:
-    """Count the images of each digit (rows 0 to 9) in each part (columns)."""
-    counts = {name: np.bincount(labels, minlength=10) for name, (_, labels) in dataset_parts(dataset).items()}
-    return pd.DataFrame(counts, index=pd.Index(DIGITS, name="digit"))
+    """Count the images of each class (rows) in each part (columns)."""
+    n = len(dataset.classes)
+    counts = {name: np.bincount(labels, minlength=n) for name, (_, labels) in dataset_parts(dataset).items()}
+    return pd.DataFrame(counts, index=class_index(dataset.classes, n))
 
 
 def sample_per_class(labels: Labels, count: int, *, seed: int = 0) -> Indices:
-    """Sample up to `count` images of each digit, without replacement.
+    """Sample up to `count` images of each class, without replacement.
 
     Returns
     -------
-    integer array, shape (at most 10 * count,)
-        Indices into `labels`: first those of digit 0, then of digit 1, and so on.
+    integer array, shape (at most classes * count,)
+        Indices into `labels`: first those of the lowest label, then of the next, and so on.
     """
     rng = np.random.default_rng(seed)
-    return np.concatenate([rng.permutation(np.flatnonzero(labels == digit))[:count] for digit in DIGITS])
+    return np.concatenate([rng.permutation(np.flatnonzero(labels == digit))[:count] for digit in np.unique(labels)])
 
 
 # --- pixels -----------------------------------------------------------------------------------------------
 
 
-def class_mean_and_std(images: Images, labels: Labels) -> tuple[Floats, Floats]:
-    """Return each digit's mean image and the standard deviation of each of its pixels.
+def class_mean_and_std(images: Images, labels: Labels, classes: int) -> tuple[Floats, Floats]:
+    """Return each class's mean image and the standard deviation of each of its pixels.
 
     Returns
     -------
-    two float arrays, each of shape (10, 28, 28), in grey levels, 0 to 255; NaN for a digit without images
+    two float arrays, each of shape (classes, 28, 28), in grey levels, 0 to 255; NaN for a class without images
     """
     both = [
         (images[labels == digit].mean(axis=0), images[labels == digit].std(axis=0))
         if (labels == digit).any()
         else (np.full((28, 28), np.nan),) * 2
-        for digit in DIGITS
+        for digit in range(classes)
     ]
     return np.stack([mean for mean, _ in both]), np.stack([std for _, std in both])
 
@@ -206,15 +207,15 @@ def _image_slant(images: Images) -> Floats:
 
 
 def evenly_spaced_examples(values: Floats, labels: Labels, count: int) -> list[Indices]:
-    """Pick `count` images of each digit at evenly spaced ranks of a measured value, from the lowest to the highest.
+    """Pick `count` images of each class at evenly spaced ranks of a measured value, from the lowest to the highest.
 
     Returns
     -------
-    list of ten integer arrays
+    list of integer arrays, one for each class that occurs
         Indices into `values` and `labels`; images without a value (NaN) are left out.
     """
     found = []
-    for digit in DIGITS:
+    for digit in np.unique(labels):
         members = np.flatnonzero((labels == digit) & ~np.isnan(values))
         ranked = members[np.argsort(values[members], kind="stable")]
         found.append(ranked[np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)])

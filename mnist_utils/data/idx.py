@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_utils import MnistError
 from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.classes import DIGITS
 
 _IMAGES_MAGIC, _LABELS_MAGIC = 0x803, 0x801  # IDX: unsigned bytes in three dimensions, in one
 
@@ -34,11 +35,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in MNIST's four files: train images, train labels, test images, test labels."""
+    """A data set in MNIST's four files: train images, train labels, test images, test labels; and its classes' names."""
 
     name: str
     mirrors: tuple[str, ...]
     parts: tuple[Part, Part, Part, Part]
+    classes: tuple[str, ...] = DIGITS
 
 
 def read_idx(part: Part, path: Path) -> NDArray[np.uint8]:

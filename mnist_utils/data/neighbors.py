@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from mnist_utils._support.arrays import Floats, Images, Indices, Labels
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.data.exploration import DIGITS, dataset_parts
+from mnist_utils.data.exploration import dataset_parts
 
 
 def same_label_neighbors(images: NDArray[Any], labels: NDArray[Any], k: int = 10) -> NDArray[np.float64]:
@@ -134,15 +134,15 @@ def most_atypical(images: Images, labels: Labels, count: int, *, components: int
 
     Returns
     -------
-    list of ten integer arrays
-        For each digit, the indices into `images` of its `count` most atypical ones, the least likely first.
+    list of integer arrays
+        For each class that occurs, the indices into `images` of its `count` most atypical ones, the least likely first.
 
     References
     ----------
     Tipping, Bishop (1999): Probabilistic principal component analysis. Journal of the Royal Statistical Society B 61(3).
     """
     found = []
-    for digit in DIGITS:
+    for digit in np.unique(labels):
         members = np.flatnonzero(labels == digit)
         pixels = images[members].reshape(len(members), -1).astype(np.float64) / 255
         # With few images per component, the oddest image would get its own component, and so be likely.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mnist_utils._support.arrays import Images, Labels
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.idx import DataError, Part, Source, check_arrays, read_idx, read_npz
 
 
@@ -15,11 +16,18 @@ class DataNotFoundError(DataError):
     """No copy of the data set was found, and none could be downloaded."""
 
 
-def _make_source(name: str, mirrors: tuple[str, ...], packed: list[str], content: list[str | None] | None = None) -> Source:
+def _make_source(
+    name: str,
+    mirrors: tuple[str, ...],
+    packed: list[str],
+    content: list[str | None] | None = None,
+    *,
+    classes: tuple[str, ...] = DIGITS,
+) -> Source:
     files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     rows = zip(files, (60_000, 60_000, 10_000, 10_000), packed, content or [None] * 4, strict=True)
     first, second, third, fourth = (Part(*row) for row in rows)
-    return Source(name, mirrors, (first, second, third, fourth))
+    return Source(name, mirrors, (first, second, third, fourth), classes)
 
 
 # The authors of Fashion-MNIST and KMNIST publish MD5 checksums of the packed files only, not of their content.
@@ -52,6 +60,7 @@ SOURCES = {
             "md5:bef4ecab320f06d8554ea6380940ec79",
             "md5:bb300cfdad3c16e7a12a480ee83cd310",
         ],
+        classes=("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     ),
     "kmnist": _make_source(
         "kmnist",
@@ -62,8 +71,12 @@ SOURCES = {
             "md5:5c965bf0a639b31b8f53240b1b52f4d7",
             "md5:7320c461ea6c1c855c0b718fb2a4b134",
         ],
+        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),  # hiragana
     ),
 }
+
+
+NAMES = ("auto", "mnist", "digits", *(name for name in SOURCES if name != "mnist"))  # of the data sets that need no path
 
 
 def cache_dir() -> Path:

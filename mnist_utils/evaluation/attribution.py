@@ -125,13 +125,13 @@ def deepfool(model: keras.Model, images: Images, *, most_steps: int = 30) -> Per
             at = tf.constant(x[left])
             tape.watch(at)
             logs = tf.math.log(tf.maximum(model(at, training=False), _TINY))
-        slopes = tape.batch_jacobian(logs, at, experimental_use_pfor=False).numpy()  # (left, 10, 28, 28, 1)
+        slopes = tape.batch_jacobian(logs, at, experimental_use_pfor=False).numpy()  # (left, classes, 28, 28, 1)
         now, here = first[left], rows[: len(left)]
         logits = logs.numpy()
         behind = logits - logits[here, now, None]
         slopes = slopes - slopes[here, now][:, None]
         norms = np.sqrt((slopes**2).sum(axis=(2, 3, 4))) + 1e-12
-        distances = np.where(np.arange(10) == now[:, None], np.inf, np.abs(behind) / norms)
+        distances = np.where(np.arange(logits.shape[1]) == now[:, None], np.inf, np.abs(behind) / norms)
         nearest = distances.argmin(axis=1)
         reach = (distances[here, nearest] / norms[here, nearest] * 1.02 + 1e-4)[:, None, None, None]
         x[left] = np.clip(x[left] + reach * slopes[here, nearest], 0, 255)

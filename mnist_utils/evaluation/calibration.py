@@ -31,7 +31,7 @@ def reliability_bins(probabilities: NDArray[Any], labels: ArrayLike, bins: int =
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10)
+    probabilities : float array, shape (n, classes)
     labels : integer array, shape (n,)
     bins : int
         Number of bins between 0 and 1.
@@ -63,7 +63,7 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10)
+    probabilities : float array, shape (n, classes)
     labels : integer array, shape (n,)
     bins : int
         Number of bins between 0 and 1; a bin includes its upper edge.
@@ -92,7 +92,7 @@ def calibration_error_interval(
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10), n > 1
+    probabilities : float array, shape (n, classes), n > 1
     labels : integer array, shape (n,)
     bins : int
         Number of bins between 0 and 1.
@@ -133,7 +133,7 @@ def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10)
+    probabilities : float array, shape (n, classes)
     labels : integer array, shape (n,)
 
     Returns
@@ -159,12 +159,12 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10)
+    probabilities : float array, shape (n, classes)
     temperature : float, above 0
 
     Returns
     -------
-    float64 array, shape (n, 10), rows sum to 1
+    float64 array, shape (n, classes), rows sum to 1
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_utils.data.classes import class_index, class_word
 from mnist_utils.evaluation.statistics import wilson_interval
 
 # --- digits -----------------------------------------------------------------------------------------------
 
 
-def per_class_table(matrix: ArrayLike) -> pd.DataFrame:
-    """Compute precision, recall and F1 of each digit, with 95 % intervals.
+def per_class_table(matrix: ArrayLike, classes: Sequence[str] = ()) -> pd.DataFrame:
+    """Compute precision, recall and F1 of each class, with 95 % intervals.
 
     Precision and recall are shares of images, so they have Wilson's interval. F1 is not, but F* = TP / (TP + FP + FN) is:
     the share of correct ones among the images that show the digit or are predicted as it. F1 = 2 F* / (1 + F*) is a
@@ -23,13 +25,15 @@ def per_class_table(matrix: ArrayLike) -> pd.DataFrame:
 
     Parameters
     ----------
-    matrix : integer array, shape (10, 10)
+    matrix : integer array, shape (classes, classes)
         Row: true label, column: prediction.
+    classes : sequence of str
+        The classes' names; none for the ten digits.
 
     Returns
     -------
     DataFrame
-        A row per digit; columns n, and precision, recall, f1, each with _low and _high; 0 to 1, NaN if undefined.
+        A row per class; columns n, and precision, recall, f1, each with _low and _high; 0 to 1, NaN if undefined.
 
     References
     ----------
@@ -47,32 +51,36 @@ def per_class_table(matrix: ArrayLike) -> pd.DataFrame:
         if name == "f1":
             shares = 2 * shares / (1 + shares)
         columns |= dict(zip((name, f"{name}_low", f"{name}_high"), shares, strict=True))
-    return pd.DataFrame(columns, index=pd.Index(range(len(counts)), name="digit"))
+    return pd.DataFrame(columns, index=class_index(classes, len(counts)))
 
 
-def confused_pairs(matrix: ArrayLike, top: int = 10) -> pd.DataFrame:
+def confused_pairs(matrix: ArrayLike, top: int = 10, classes: Sequence[str] = ()) -> pd.DataFrame:
     """List the most frequent errors.
 
     Parameters
     ----------
-    matrix : integer array, shape (10, 10)
+    matrix : integer array, shape (classes, classes)
         Row: true label, column: prediction.
     top : int
         Rows at most.
+    classes : sequence of str
+        The classes' names; none for the ten digits.
 
     Returns
     -------
     DataFrame
-        Columns digit, prediction, images, share (of all errors, 0 to 1); the most frequent first.
+        Columns digit (or class), prediction, images, share (of all errors, 0 to 1); the most frequent first.
     """
     errors = np.array(matrix)
     np.fill_diagonal(errors, 0)
     digits, predicted = np.nonzero(errors)
     images = errors[digits, predicted]
-    pairs = pd.DataFrame(
-        {"digit": digits, "prediction": predicted, "images": images, "share": images / max(errors.sum(), 1)}
-    )
-    return pairs.sort_values(["images", "digit", "prediction"], ascending=[False, True, True], ignore_index=True).head(top)
+    word = class_word(classes)
+    pairs = pd.DataFrame({word: digits, "prediction": predicted, "images": images, "share": images / max(errors.sum(), 1)})
+    pairs = pairs.sort_values(["images", word, "prediction"], ascending=[False, True, True], ignore_index=True).head(top)
+    if word == "class":
+        pairs = pairs.assign(**{column: [classes[label] for label in pairs[column]] for column in (word, "prediction")})
+    return pairs
 
 
 def recall_homogeneity_test(matrix: ArrayLike) -> float:
@@ -82,7 +90,7 @@ def recall_homogeneity_test(matrix: ArrayLike) -> float:
 
     Parameters
     ----------
-    matrix : integer array, shape (10, 10)
+    matrix : integer array, shape (classes, classes)
         Row: true label, column: prediction.
 
     Returns
@@ -106,7 +114,7 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10), n > 0
+    probabilities : float array, shape (n, classes), n > 0
     labels : integer array, shape (n,)
 
     Returns
@@ -146,7 +154,7 @@ def threshold_for_accuracy(accuracy: float, probabilities: NDArray[Any], labels:
     ----------
     accuracy : float, 0 to 1
         Wanted share of correct predictions among those made.
-    probabilities : float array, shape (n, 10), n > 0
+    probabilities : float array, shape (n, classes), n > 0
     labels : integer array, shape (n,)
 
     Returns
@@ -189,7 +197,7 @@ def selective_accuracy(threshold: float, probabilities: NDArray[Any], labels: Ar
     Parameters
     ----------
     threshold : float
-    probabilities : float array, shape (n, 10), n > 0
+    probabilities : float array, shape (n, classes), n > 0
     labels : integer array, shape (n,)
     """
     kept = probabilities.max(axis=1) >= threshold

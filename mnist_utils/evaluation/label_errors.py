@@ -83,7 +83,7 @@ def cross_validated_probabilities(
 
     Returns
     -------
-    float32 array, shape (training images, 10)
+    float32 array, shape (training images, classes)
         Probabilities.
 
     Raises
@@ -98,7 +98,7 @@ def cross_validated_probabilities(
     from mnist_utils.training import fit
 
     x, y = dataset.x_train, dataset.y_train
-    found = np.empty((len(x), 10), np.float32)
+    found = np.empty((len(x), len(dataset.classes)), np.float32)
     splits = StratifiedKFold(folds, shuffle=True, random_state=config.seed).split(x, y)
     with progress_display(folds, enabled=progress) as show:
         for fold, (rest, held) in enumerate(splits, start=1):
@@ -133,7 +133,7 @@ def find_suspected_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> 
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10), rows sum to 1
+    probabilities : float array, shape (n, classes), rows sum to 1
         Out of sample: for images that the model was not trained on.
     labels : integer array, shape (n,), values 0 to 9, each occurring
 

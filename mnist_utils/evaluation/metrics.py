@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from mnist_utils.evaluation.calibration import expected_calibration_error
 from mnist_utils.evaluation.statistics import wilson_interval
 
-_CLASSES = np.arange(10)
-
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 (0 to 1) of one digit, and the number of its images."""
+    """Precision, recall and F1 (0 to 1) of one class, and the number of its images."""
 
     label: int
     precision: float
@@ -58,8 +56,8 @@ def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metric
 
     Parameters
     ----------
-    probabilities : float array, shape (n, 10), rows sum to 1
-    labels : integer array, shape (n,), values 0 to 9
+    probabilities : float array, shape (n, classes), rows sum to 1
+    labels : integer array, shape (n,), values from 0 to below `classes`
 
     Raises
     ------
@@ -68,23 +66,24 @@ def compute_metrics(probabilities: NDArray[Any], labels: NDArray[Any]) -> Metric
     """
     from sklearn import metrics  # heavy, and not needed to import this module
 
-    if probabilities.shape != (len(labels), 10) or len(labels) == 0:
-        raise ValueError(f"probabilities: given {probabilities.shape} for {len(labels)} labels; allowed: (n, 10), n > 0")
+    if probabilities.ndim != 2 or len(probabilities) != len(labels) or len(labels) == 0:
+        raise ValueError(f"probabilities: given {probabilities.shape} for {len(labels)} labels; allowed: (n > 0, classes)")
+    classes = np.arange(probabilities.shape[1])
     probabilities = probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 rows sum to one only approximately
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == labels).sum())
-    table = metrics.precision_recall_fscore_support(labels, predicted, labels=_CLASSES, zero_division=0)
+    table = metrics.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     return Metrics(
         n=len(labels),
         accuracy=correct / len(labels),
         accuracy_interval=wilson_interval(correct, len(labels)),
-        log_loss=float(metrics.log_loss(labels, probabilities, labels=_CLASSES)),
+        log_loss=float(metrics.log_loss(labels, probabilities, labels=classes)),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
         per_class=[
             ClassMetrics(i, float(p), float(r), float(f), int(n)) for i, (p, r, f, n) in enumerate(zip(*table, strict=True))
         ],
-        confusion_matrix=metrics.confusion_matrix(labels, predicted, labels=_CLASSES).tolist(),
+        confusion_matrix=metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
     )
 
 

@@ -66,7 +66,7 @@ def measure_robustness(
     Parameters
     ----------
     predict : callable
-        From uint8 images of shape (n, 28, 28), white on black, to their probabilities, shape (n, 10).
+        From uint8 images of shape (n, 28, 28), white on black, to their probabilities, shape (n, classes).
     x : uint8 array, shape (n, 28, 28), n > 0
     y : integer array, shape (n,)
     others : tuple of Dataset

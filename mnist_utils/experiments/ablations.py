@@ -38,7 +38,7 @@ def load_subset(name: str, images: int, *, data_dir: str | Path | None = None) -
     whole = load_dataset(name, data_dir=data_dir)
     if images == -1 or images >= len(whole.x_train):
         return whole
-    few = load_dataset(whole.name, data_dir=data_dir, train_limit=images)
+    few = load_dataset(whole.given, data_dir=data_dir, train_limit=images)
     return replace(few, note=whole.note)
 
 
@@ -86,7 +86,7 @@ def train_variants(
         If a variant is not a valid `TrainConfig`, before anything is trained.
     """
     plan = [
-        (name, make_config(**dict(base) | {"dataset": dataset.name} | dict(overrides) | {"seed": seed}))
+        (name, make_config(**dict(base) | {"dataset": dataset.given} | dict(overrides) | {"seed": seed}))
         for seed in seeds
         for name, overrides in variants.items()
     ]
@@ -137,8 +137,9 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     -------
     DataFrame with columns variant ("array" or "generator"), repeat (from 0) and seconds
     """
-    model = fit.compile_model(config, len(dataset.x_train))
-    x, y, size = dataset.x_train[..., None], fit.one_hot_targets(dataset.y_train), config.batch_size
+    model = fit.compile_model(config, len(dataset.x_train), len(dataset.classes))
+    x, size = dataset.x_train[..., None], config.batch_size
+    y = fit.one_hot_targets(dataset.y_train, classes=len(dataset.classes))
     steps = math.ceil(len(x) / size)
 
     def batches() -> Iterator[tuple[Images, fit.Targets]]:

@@ -210,7 +210,7 @@ def make_trials(
     dataset = _common_dataset(configs, data_dir)
     made = {}
     for config in configs:
-        trial = _make_trial(config.for_dataset(dataset.name), dataset.sha256)
+        trial = _make_trial(config.for_dataset(dataset.name, len(dataset.x_train)), dataset.sha256)
         made[trial.key] = trial
     return list(made.values()), dataset.note
 

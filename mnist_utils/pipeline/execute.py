@@ -107,7 +107,9 @@ def _check_training(steps: list[NotebookStep], folder: Path) -> None:
     defaults = {name: default_value(parameter) for name, parameter in inspect_notebook(str(trains[0].path)).items()}
     config = make_config(**given_fields(dict.fromkeys(TrainConfig.model_fields, "") | defaults | trains[0].given))
     if config.dataset == "auto":  # which it stands for is found out when it is loaded
-        config = config.for_dataset(existing.dataset_name)
+        config = config.for_dataset(existing.dataset_name, 1)
+    elif "epochs" not in config.model_fields_set:  # so does how often few images of one's own are passed over
+        config = config.model_copy(update={"epochs": existing.config.epochs})
     wanted = {name: value for name, value in config.model_dump().items() if name in trains[0].allowed}
     check_same_config(existing, wanted)
 

@@ -2,48 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.plots.style import DIGIT_COLORS, PART_COLORS, TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
+from mnist_utils.plots.style import (
+    DIGIT_COLORS,
+    PART_COLORS,
+    TRAINING_COLOR,
+    VALIDATION_COLOR,
+    axes_pair,
+    name_ticks,
+    prepare_figure,
+)
+
+_MOST_ACROSS = 12  # classes beside each other
 
 
 def class_balance(counts: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw each digit's share of each part.
+    """Draw each class's share of each part.
 
     Parameters
     ----------
     counts : DataFrame of integers
-        A row per digit, a column per part: training, validation, test.
+        A row per class, a column per part: training, validation, test.
     """
     ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
     shares = 100 * counts / counts.sum()
+    word = str(counts.index.name)
     shares.plot.bar(ax=ax, color=[PART_COLORS[str(part)] for part in shares], width=0.8, rot=0)
-    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label="all digits equally frequent")
-    ax.set(xlabel="digit", ylabel="% of the part's images", title=title)
+    ax.axhline(100 / len(counts), color="black", linewidth=1, linestyle="--", label=f"every {word} equally frequent")
+    name_ticks(ax.xaxis, list(map(str, counts.index)), len(counts))
+    ax.set(xlabel=word, ylabel="% of the part's images", title=title)
     ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     return ax
 
 
-def class_means(means: NDArray[Any], stds: NDArray[Any], *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw each digit's mean image above the standard deviation of its pixels (shapes (10, 28, 28), grey levels)."""
-    figure = prepare_figure(figure, (10, 2.5))
-    axes = figure.subplots(2, len(means))
+def class_means(
+    means: NDArray[Any],
+    stds: NDArray[Any],
+    *,
+    classes: Sequence[str] = (),
+    title: str,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draw each class's mean image above the standard deviation of its pixels (shapes (classes, 28, 28), grey levels)."""
+    across = min(len(means), _MOST_ACROSS)
+    bands = -(-len(means) // across)
+    figure = prepare_figure(figure, (across, 2.5 * bands))
+    axes = figure.subplots(2 * bands, across, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
     for row, (images, colours, name) in enumerate(((means, "gray", "mean"), (stds, "viridis", "standard\ndeviation"))):
-        for digit, (ax, image) in enumerate(zip(axes[row], images, strict=True)):
+        for label, image in enumerate(images):
+            ax = axes[2 * (label // across) + row, label % across]
+            ax.set_axis_on()
             drawn = ax.imshow(image, cmap=colours, vmin=0, vmax=255 if row == 0 else 128)
-            ax.set(xticks=[], yticks=[], title=str(digit) if row == 0 else "")
-        axes[row, 0].set_ylabel(name)
-        figure.colorbar(drawn, ax=axes[row], label="grey level", aspect=8)
+            ax.set(xticks=[], yticks=[])
+            if row == 0:
+                ax.set_title(classes[label] if classes else str(label), fontsize=9 if classes else None)
+        for band in range(bands):
+            axes[2 * band + row, 0].set_ylabel(name)
+            figure.colorbar(drawn, ax=axes[2 * band + row], label="grey level", aspect=8)
     figure.suptitle(title)
     return figure
 
@@ -119,32 +148,48 @@ def digit_map(
     points: NDArray[Any],
     labels: NDArray[Any],
     *,
+    classes: Sequence[str] = (),
     incorrect: NDArray[np.bool_] | None = None,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw images as points in the plane, each as its digit; a large digit marks the median of its class.
+    """Draw images as points in the plane, each as its digit; a large name marks the median of each class.
 
     Parameters
     ----------
     points : float array, shape (n, 2)
-    labels : integer array, shape (n,), values 0 to 9
+    labels : integer array, shape (n,)
+    classes : sequence of str
+        The classes' names; none for the ten digits. Points of a class with a long name are dots.
     incorrect : bool array, shape (n,), optional
         Points to mark with a ring: those that a model predicts incorrectly.
     """
     ax = ax or plt.subplots(figsize=(8, 7), layout="constrained")[1]
-    for digit in np.unique(labels):
-        own = points[labels == digit]
-        ax.scatter(own[:, 0], own[:, 1], s=22, marker=f"${digit}$", color=DIGIT_COLORS[digit], linewidths=0.3)
+    digits = np.unique(labels)
+    names = {label: classes[label] if classes else str(label) for label in digits}
+    colours = DIGIT_COLORS if digits.max() < len(DIGIT_COLORS) else sns.husl_palette(int(digits.max()) + 1, l=0.5)
+    for digit in digits:
+        own, marker = (
+            points[labels == digit],
+            f"${names[digit]}$" if names[digit].isalnum() and len(names[digit]) < 3 else ".",
+        )
+        ax.scatter(own[:, 0], own[:, 1], s=22, marker=marker, color=colours[digit], linewidths=0.3)
     if incorrect is not None:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.5}
         x, y = points[incorrect].T
         ax.scatter(x, y, s=110, label="predicted incorrectly", **ring)
         ax.legend(loc="upper right")
-    digits = np.unique(labels)
     middles = np.array([np.median(points[labels == digit], axis=0) for digit in digits])
     for digit, (x, y) in zip(digits, _apart(middles, 0.05 * np.ptp(points, axis=0)), strict=True):
-        text = ax.text(x, y, str(digit), fontsize=22, fontweight="bold", ha="center", va="center")
+        text = ax.text(
+            x,
+            y,
+            names[digit],
+            fontsize=22 if max(map(len, names.values())) < 3 else 12,
+            fontweight="bold",
+            ha="center",
+            va="center",
+        )
         text.set_path_effects([withStroke(linewidth=4, foreground="white")])
     ax.set(xticks=[], yticks=[], title=title)
     return ax

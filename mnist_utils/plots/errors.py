@@ -14,24 +14,44 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from mnist_utils.plots.style import ERROR_COLOR, TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
+from mnist_utils.data.classes import class_word
+from mnist_utils.plots.style import (
+    ERROR_COLOR,
+    TRAINING_COLOR,
+    VALIDATION_COLOR,
+    axes_pair,
+    name_ticks,
+    prepare_figure,
+)
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.attribution import Attribution
     from mnist_utils.evaluation.robustness import Robustness
 
 
-def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str = "", ax: Axes | None = None) -> Axes:
+_MOST_CELLS = 20  # classes whose counts can be read in the cells
+
+
+def confusion_matrix(
+    matrix: ArrayLike,
+    *,
+    normalize: bool = False,
+    classes: Sequence[str] = (),
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a confusion matrix whose colours show the errors.
 
     The diagonal, a hundred times larger than the rest, is grey and not part of the colour scale.
 
     Parameters
     ----------
-    matrix : integer array, shape (10, 10)
+    matrix : integer array, shape (classes, classes)
         Row: true label, column: prediction.
     normalize : bool
         Show per cent of each row instead of counts.
+    classes : sequence of str
+        The classes' names; none for the ten digits.
     """
     counts = np.asarray(matrix)
     ax = ax or plt.subplots(figsize=(6.5, 6), layout="constrained")[1]
@@ -45,17 +65,20 @@ def confusion_matrix(matrix: ArrayLike, *, normalize: bool = False, title: str =
     ax.figure.colorbar(
         errors,
         ax=ax,
-        label="errors, % of the true digit's images" if normalize else "errors, images",
+        label=f"errors, % of the true {class_word(classes)}'s images" if normalize else "errors, images",
         shrink=0.8,
         ticks=MaxNLocator(5, integer=not normalize),
     ).outline.set_visible(False)
-    for (row, column), value in np.ndenumerate(values):
-        ax.text(column, row, _cell(value, normalize), ha="center", va="center")
+    size = min(10.0, 130 / len(counts))  # points; of many classes' cells, only the colours can be read
+    for (row, column), value in np.ndenumerate(values if len(counts) <= _MOST_CELLS else np.zeros((0, 0))):
+        ax.text(column, row, _cell(value, normalize), ha="center", va="center", fontsize=size)
     between = np.arange(len(counts) - 1) + 0.5
     ax.hlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
     ax.vlines(between, -0.5, len(counts) - 0.5, color="white", lw=0.5)
     sns.despine(ax=ax, left=True, bottom=True)
-    ax.set(xlabel="prediction", ylabel="true digit", title=title, xticks=range(len(counts)), yticks=range(len(counts)))
+    ax.set(xlabel="prediction", ylabel=f"true {class_word(classes)}", title=title)
+    name_ticks(ax.xaxis, classes, len(counts))
+    name_ticks(ax.yaxis, classes, len(counts))
     return ax
 
 
@@ -65,21 +88,22 @@ def _cell(value: float, normalize: bool) -> str:
     return f"{value:.1f}" if normalize else f"{value:.0f}"
 
 
-def confusion_matrices(matrix: ArrayLike, *, title: str, figure: Figure | None = None) -> Figure:
+def confusion_matrices(
+    matrix: ArrayLike, *, classes: Sequence[str] = (), title: str, figure: Figure | None = None
+) -> Figure:
     """Draw counts and row percentages side by side."""
-    figure, axes = axes_pair(figure, (13, 6))
-    confusion_matrix(matrix, title="Images", ax=axes[0])
-    confusion_matrix(matrix, normalize=True, title="Per cent of each true digit", ax=axes[1])
+    figure, axes = axes_pair(figure, (13, 6) if len(np.asarray(matrix)) <= _MOST_CELLS else (20, 10))
+    confusion_matrix(matrix, classes=classes, title="Images", ax=axes[0])
+    title_of_shares = f"Per cent of each true {class_word(classes)}"
+    confusion_matrix(matrix, normalize=True, classes=classes, title=title_of_shares, ax=axes[1])
     figure.suptitle(title)
     return figure
 
 
 def confused_pairs_bars(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw the most frequent errors as bars (columns digit, prediction, images of `evaluation.errors.confused_pairs`)."""
+    """Draw the most frequent errors as bars (from `evaluation.errors.confused_pairs`)."""
     ax = ax or plt.subplots(figsize=(5, 5), layout="constrained")[1]
-    bars = ax.barh(
-        [f"{pair.digit} predicted as {pair.prediction}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR
-    )
+    bars = ax.barh([f"{pair[1]} predicted as {pair[2]}" for pair in pairs.itertuples()], pairs["images"], color=ERROR_COLOR)
     ax.bar_label(bars, padding=3)
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -90,8 +114,9 @@ def confused_pairs_bars(pairs: pd.DataFrame, *, title: str = "", ax: Axes | None
 
 
 def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw precision, recall and F1 of each digit with their intervals (`evaluation.errors.per_class_table`)."""
-    ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
+    """Draw precision, recall and F1 of each class with their intervals (`evaluation.errors.per_class_table`)."""
+    ax = ax or plt.subplots(figsize=(max(9, 0.35 * len(table)), 4), layout="constrained")[1]
+    places = np.arange(len(table))
     for shift, name, colour, marker in (
         (-0.22, "precision", TRAINING_COLOR, "o"),
         (0.0, "recall", VALIDATION_COLOR, "s"),
@@ -99,10 +124,11 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     ):
         ends = np.abs(table[[f"{name}_low", f"{name}_high"]].to_numpy().T - table[name].to_numpy())
         ax.errorbar(
-            table.index + shift, table[name], ends, fmt=marker, color=colour, markersize=5, label=name.replace("f1", "F1")
+            places + shift, table[name], ends, fmt=marker, color=colour, markersize=5, label=name.replace("f1", "F1")
         )
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    ax.set(xticks=table.index, xlabel="digit", ylabel="with 95 % interval", title=title)
+    ax.set(xlabel=table.index.name, ylabel="with 95 % interval", title=title)
+    name_ticks(ax.xaxis, list(map(str, table.index)), len(table))
     ax.grid(alpha=0.3, axis="y")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
@@ -194,15 +220,16 @@ def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = No
 
 
 def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw shares of each digit as bars side by side (index: digits; one column per series, at most three; 0 to 1)."""
+    """Draw shares of each class as bars side by side (index: classes; one column per series, at most three; 0 to 1)."""
     ax = ax or plt.subplots(figsize=(9, 4), layout="constrained")[1]
     width = 0.8 / table.shape[1]
     styles = zip((TRAINING_COLOR, VALIDATION_COLOR, "#009E73"), ("", "//", ".."), table.items(), strict=False)
     for i, (colour, hatch, (name, values)) in enumerate(styles):
-        left = table.index + (i - (table.shape[1] - 1) / 2) * width
+        left = np.arange(len(table)) + (i - (table.shape[1] - 1) / 2) * width
         ax.bar(left, values, width, label=str(name), color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set(xticks=table.index, xlabel="digit", ylabel=ylabel, title=title)
+    ax.set(xlabel=table.index.name or "digit", ylabel=ylabel, title=title)
+    name_ticks(ax.xaxis, list(map(str, table.index)), len(table))
     ax.grid(alpha=0.3, axis="y")
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3, frameon=False)
     return ax

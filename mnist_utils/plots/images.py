@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair, prepare_figure
+from mnist_utils.data.classes import class_word
+from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair, name_ticks, prepare_figure
 
 if TYPE_CHECKING:
     from mnist_utils.preprocessing.reader import PreprocessedImage
@@ -36,17 +37,23 @@ def image_grid(
 
 
 def picture_and_prediction(
-    picture: ArrayLike, probabilities: ArrayLike, *, title: str, figure: Figure | None = None
+    picture: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    classes: Sequence[str] = (),
+    title: str,
+    figure: Figure | None = None,
 ) -> Figure:
-    """Draw a picture next to the probabilities of the ten digits, with the prediction's bar in another colour."""
+    """Draw a picture next to the probabilities of the classes, with the prediction's bar in another colour."""
     figure, (left, right) = axes_pair(figure, (9, 3.4))
     left.imshow(np.asarray(picture), cmap="gray")
     left.set_axis_off()
     values = np.asarray(probabilities)
-    colours = [VALIDATION_COLOR if digit == values.argmax() else TRAINING_COLOR for digit in range(10)]
-    right.bar(range(10), values, color=colours)
+    colours = [VALIDATION_COLOR if label == values.argmax() else TRAINING_COLOR for label in range(len(values))]
+    right.bar(range(len(values)), values, color=colours)
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="probability")
+    right.set(ylim=(0, 1), xlabel=class_word(classes), ylabel="probability")
+    name_ticks(right.xaxis, classes, len(values))
     sns.despine(ax=right)
     figure.suptitle(title)
     return figure
@@ -94,13 +101,17 @@ def digit_boxes(
     return ax
 
 
-def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw a contact sheet: a row of images for each digit, labelled with the digit.
+def image_rows(
+    rows: Sequence[NDArray[Any]], *, classes: Sequence[str] = (), title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw a contact sheet: a row of images for each class, labelled with its name.
 
     Parameters
     ----------
-    rows : sequence of ten arrays, shapes (n, 28, 28), grey levels 0 to 255
-        Rows may differ in length.
+    rows : sequence of arrays, shapes (n, 28, 28), grey levels 0 to 255
+        One for each class; they may differ in length.
+    classes : sequence of str
+        The classes' names; none for the ten digits.
     """
     columns = max(len(images) for images in rows)
     sheet = np.full((29 * len(rows), 29 * columns), 70, np.uint8)  # a dark grey grid between the images
@@ -111,7 +122,7 @@ def image_rows(rows: Sequence[NDArray[Any]], *, title: str = "", ax: Axes | None
         width = 9.0
         ax = plt.subplots(figsize=(width, width * len(rows) / columns + 0.5), layout="constrained")[1]
     ax.imshow(sheet[:-1, :-1], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set(xticks=[], yticks=29 * np.arange(len(rows)) + 14, yticklabels=range(len(rows)), title=title)
+    ax.set(xticks=[], yticks=29 * np.arange(len(rows)) + 14, yticklabels=list(classes) or range(len(rows)), title=title)
     ax.tick_params(axis="y", length=0)
     return ax
 

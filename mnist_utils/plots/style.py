@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 
 TRAINING_COLOR, VALIDATION_COLOR = "#0072B2", "#D55E00"  # blue and vermilion: distinct in all common forms of colour vision
@@ -30,3 +32,11 @@ def axes_pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure,
 PART_COLORS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
 # Seaborn's colour-blind palette, with a darker yellow: its own is too pale for small markers on white.
 DIGIT_COLORS = ["#a89a00" if i == 8 else colour for i, colour in enumerate(sns.color_palette("colorblind", 10))]
+
+
+def name_ticks(axis: Axis, classes: Sequence[str], n: int) -> None:
+    """Put the names of `n` classes, or their numbers, at 0, 1, ... of an axis, small or turned where they need it."""
+    names = list(classes) or list(map(str, range(n)))
+    size = 10.0 if n <= 20 else 6.0 if n > 60 else 8.0
+    turned = isinstance(axis, XAxis) and max(map(len, names)) * n > 60
+    axis.set_ticks(range(n), names, fontsize=size, rotation=90 if turned else 0)

@@ -76,8 +76,15 @@ class PictureInk:
     frames: int
 
 
-def read_ink(colour: Floats, polarity: Polarity = "auto") -> PictureInk:
+def read_ink(colour: Floats, polarity: Polarity = "auto", *, framed: bool = True) -> PictureInk:
     """Find the ink of an upright picture.
+
+    Parameters
+    ----------
+    colour : float array, shape (height, width, 3), values 0 to 1
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+    framed : bool
+        Whether a frame around the ink is taken for one; else it is ink.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def read_ink(colour: Floats, polarity: Polarity = "auto") -> PictureInk:
     """
     colour = enlarge(colour)
     boxes = [(0, 0, *colour.shape[:2])]
-    while len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
+    while framed and len(boxes) < 4 and (inside := find_frame(cut_box(colour, boxes[-1]))):
         top, left = boxes[-1][:2]
         boxes.append((top + inside[0], left + inside[1], top + inside[2], left + inside[3]))
     marks = find_marks(cut_box(colour, boxes[-1]))
@@ -114,7 +121,16 @@ def preprocess(picture: Path | bytes, *, polarity: Polarity = "auto") -> Preproc
     colour = decode_picture(picture)
     if colour.shape[:2] == (28, 28) and (ready := _preprocess_mnist_like(colour, polarity)):
         return ready
-    read = read_ink(colour, polarity)
+    try:
+        return _place(read_ink(colour, polarity))
+    except ImageError as error:
+        if error.kind != "no digit" or not find_frame(enlarge(colour)):
+            raise
+        return _place(read_ink(colour, polarity, framed=False))  # an outlined square, which held nothing
+
+
+def _place(read: PictureInk) -> PreprocessedImage:
+    """Cut the strokes out of a picture's ink, and place them as a model's input."""
     colour, (left, top), ink = read.colour, read.corner, read.ink
     kept, pieces = keep_strokes(ink)
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))

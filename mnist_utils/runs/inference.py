@@ -39,7 +39,7 @@ def load_model(path: Path) -> Predict:
     Returns
     -------
     callable
-        Takes (n, 28, 28) values from 0 to 255, white on black, n > 0; returns (n, 10) float32 probabilities, calibrated
+        Takes (n, 28, 28) values from 0 to 255, white on black, n > 0; returns (n, classes) float32 probabilities, calibrated
         where the file belongs to a run. Not safe to call from two threads at once.
 
     Raises
@@ -83,6 +83,11 @@ def _load_litert(path: Path) -> Predict:
         return found if temperature == 1 else apply_temperature(found, temperature).astype(np.float32)
 
     return predict
+
+
+def class_names(predict: Predict, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a model's classes; numbers, if none are known."""
+    return known or tuple(map(str, range(predict(np.zeros((1, 28, 28))).shape[1])))
 
 
 def missing_temperature(folder: Path) -> float:
@@ -137,9 +142,9 @@ def _load_keras(path: Path) -> Predict:
 
 def _check_shapes(path: Path, given: Any, returned: Any) -> None:
     """Compare the shapes of input and output without the batch's."""
-    shapes = tuple(tuple(int(side) for side in shape[1:]) for shape in (given, returned))
-    if shapes != ((28, 28, 1), (10,)):
-        raise ModelError(f"{path} takes {shapes[0]} and returns {shapes[1]}; wanted (28, 28, 1) and (10,)")
+    takes, returns = (tuple(int(side) for side in shape[1:]) for shape in (given, returned))
+    if takes != (28, 28, 1) or len(returns) != 1 or returns[0] < 2:
+        raise ModelError(f"{path} takes {takes} and returns {returns}; wanted (28, 28, 1) and (classes,), two or more")
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,8 @@ class PicturePrediction:
     ----------
     seen : PreprocessedImage
         The picture as the model saw it.
-    probabilities : float32 array, shape (10,)
-        Of the digits, calibrated.
+    probabilities : float32 array, shape (classes,)
+        Calibrated.
     """
 
     seen: PreprocessedImage
@@ -159,7 +164,7 @@ class PicturePrediction:
 
     @property
     def label(self) -> int:
-        """The most probable digit."""
+        """The most probable class."""
         return int(self.probabilities.argmax())
 
     @property
@@ -168,8 +173,8 @@ class PicturePrediction:
         return unlike_digits(self.probabilities)
 
     def top(self, k: int = 3) -> list[tuple[int, float]]:
-        """Return the `k` most probable digits with their probabilities, the most probable first."""
-        return [(int(digit), float(self.probabilities[digit])) for digit in self.probabilities.argsort()[::-1][:k]]
+        """Return the `k` most probable labels with their probabilities, the most probable first."""
+        return [(int(label), float(self.probabilities[label])) for label in self.probabilities.argsort()[::-1][:k]]
 
 
 def round_down(probability: float) -> float:
@@ -182,12 +187,12 @@ def unlike_digits(probabilities: NDArray[np.floating]) -> bool:
 
     Parameters
     ----------
-    probabilities : float array, shape (10,)
-        Their perplexity, the exponential of their entropy, says over how many: 1 to 10. A model trained with
+    probabilities : float array, shape (classes,)
+        Their perplexity, the exponential of their entropy, says over how many: 1 to `classes`. A model trained with
         ``--augment pictures`` has learnt to spread it where there is no digit; another one does so seldom.
     """
     positive = probabilities[probabilities > 0].astype(np.float64)
-    return bool(np.exp(-(positive * np.log(positive)).sum()) > _SPREAD)
+    return bool(np.exp(-(positive * np.log(positive)).sum()) > max(_SPREAD, 0.1 * _SPREAD * len(probabilities)))
 
 
 def predict_picture(picture: Path | bytes, predict: Predict, *, polarity: Polarity = "auto") -> PicturePrediction:

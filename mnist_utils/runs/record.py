@@ -206,7 +206,7 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
         "format": FORMAT,
         "config": config.model_dump(),
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
-        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note},
+        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes},
         "versions": package_versions(),
         "git_commit": git_commit(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "precision": choose_precision(config.precision)},
@@ -226,6 +226,8 @@ def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, vali
     from mnist_utils.evaluation.calibration import fit_temperature
     from mnist_utils.training.fit import predict_probabilities
 
+    if (validation.argmax(axis=1) == dataset.y_validation).all():
+        return 1.0  # without an error, nothing says how seldom there are errors; as with few images
     if config.augment != "pictures":
         return fit_temperature(validation, dataset.y_validation)
     random = np.random.default_rng((config.seed, 1))

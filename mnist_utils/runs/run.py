@@ -106,6 +106,13 @@ class Run:
         return str(self.facts["dataset"]["name"]) if self.facts else "?"
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each label."""
+        from mnist_utils.data.classes import DIGITS
+
+        return tuple(self.facts["dataset"].get("classes", DIGITS)) if self.facts else ()
+
+    @property
     def dataset_note(self) -> str:
         """What must be shown with the run's numbers, see `Dataset.note`."""
         return str(self.facts["dataset"]["note"]) if self.facts else ""
@@ -156,7 +163,7 @@ class Run:
 
         Returns
         -------
-        probabilities : float32 array, shape (n, 10), calibrated
+        probabilities : float32 array, shape (n, classes), calibrated
         labels : uint8 array, shape (n,)
 
         Raises
@@ -172,7 +179,7 @@ class Run:
                 if f"{before}labels" not in archive and "labels" in archive:
                     raise RunError(f"run {self.name} was recorded without {part} predictions; train it again to have them")
                 probabilities, labels = archive[f"{before}probabilities"], archive[f"{before}labels"]
-            if probabilities.shape != (len(labels), 10):
+            if probabilities.shape != (len(labels), len(self.classes)):
                 raise ValueError(f"it holds {len(labels)} labels and probabilities of shape {probabilities.shape}")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(f"run {self.name} is damaged: {path}: {error}") from None
@@ -189,7 +196,7 @@ class Run:
 
         Returns
         -------
-        float32 array, shape (n, 10)
+        float32 array, shape (n, classes)
             Calibrated probabilities.
 
         Raises
@@ -216,10 +223,12 @@ class Run:
             If the one that was found is not the one of the run.
         """
         from mnist_utils.data.datasets import load_dataset
+        from mnist_utils.data.own import is_path
 
+        own = is_path(self.config.dataset)
         dataset = load_dataset(
-            self.dataset_name,
-            data_dir=data_dir,
+            str(data_dir or self.config.dataset) if own else self.dataset_name,
+            data_dir=None if own else data_dir,
             validation_fraction=self.config.validation_fraction,
             train_limit=self.config.train_limit,
         )
@@ -253,4 +262,4 @@ class Run:
         found = metrics.test
         low, high = found.accuracy_interval
         title = f"{what}: {found.accuracy:.2%} of {found.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
-        return plots.confusion_matrices(found.confusion_matrix, title=title, figure=figure)
+        return plots.confusion_matrices(found.confusion_matrix, classes=self.classes, title=title, figure=figure)

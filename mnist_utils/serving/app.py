@@ -21,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mnist_utils import __version__
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.preprocessing.decode import ONE_DIGIT, ImageError
 from mnist_utils.preprocessing.reader import preprocess
 from mnist_utils.runs import inference
@@ -74,7 +75,9 @@ def create_app(model: Path) -> FastAPI:
         redoc_url=None,
     )
     network, lock = inference.load_model(model), threading.Lock()
-    facts = model_facts(model)
+    run = run_of_model(model)
+    classes = inference.class_names(network, run.classes if run else ())
+    facts = model_facts(model) | {"classes": list(classes)}
     page, policy = _drawing_page()
     registry = CollectorRegistry()
     counted = Counter("mnist_predictions", "Predictions by digit", ["digit"], registry=registry)
@@ -91,9 +94,9 @@ def create_app(model: Path) -> FastAPI:
 
     def classify_uploads(uploads: list[UploadFile]) -> tuple[NDArray[np.float32], list[bool]]:
         seen = [_of_upload(uploads, index, preprocess) for index in range(len(uploads))]
-        return classify(np.stack([one.image for one in seen])), [
-            one.may_be_several and shows_several(upload) for one, upload in zip(seen, uploads, strict=True)
-        ]
+        maybe = [classes == DIGITS and one.may_be_several for one in seen]
+        several = [may and shows_several(upload) for may, upload in zip(maybe, uploads, strict=True)]
+        return classify(np.stack([one.image for one in seen])), several
 
     def shows_several(upload: UploadFile) -> bool:
         upload.file.seek(0)
@@ -111,7 +114,7 @@ def create_app(model: Path) -> FastAPI:
 
     def count(labels: Iterable[int], probabilities: Iterable[float]) -> None:
         for label, probability in zip(labels, probabilities, strict=True):
-            counted.labels(label).inc()
+            counted.labels(classes[label]).inc()
             confidence.observe(probability)
 
     def count_rows(probabilities: NDArray[np.float32]) -> None:
@@ -120,6 +123,8 @@ def create_app(model: Path) -> FastAPI:
     @app.post("/predict", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def predict_pictures(image: Pictures, digits: Literal["one", "many"] = "one") -> Predictions | Numbers:
         """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number in rows."""
+        if digits == "many" and classes != DIGITS:
+            raise HTTPException(400, "digits: given many; allowed: one, as this model's classes are no digits")
         if digits == "many":
             numbers = await _run_in_thread(lambda: read_numbers(image))
             every = [digit for number in numbers for digit in number.Digits]
@@ -128,14 +133,15 @@ def create_app(model: Path) -> FastAPI:
         probabilities, several = await _run_in_thread(lambda: classify_uploads(image))
         count_rows(probabilities)
         found = zip(probabilities, several, strict=True)
-        return Predictions(Predictions=[OneOfSeveral(**_prediction(row), several=many or None) for row, many in found])
+        predictions = [OneOfSeveral(**_prediction(row, classes), several=many or None) for row, many in found]
+        return Predictions(Predictions=predictions)
 
     @app.post("/explain", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def explain_picture(image: OnePicture) -> Explanation:
         """Say which digit or number one picture shows, and what the model saw of it; not counted in the predictions."""
 
         def read(picture: bytes) -> PicturePrediction | PictureDigits:
-            return predict_one_or_many(picture, classify)
+            return (predict_one_or_many if classes == DIGITS else inference.predict_picture)(picture, classify)
 
         found = await _run_in_thread(lambda: _of_upload(image, 0, read))
         if isinstance(found, PictureDigits):
@@ -146,6 +152,7 @@ def create_app(model: Path) -> FastAPI:
             seen, inverted, probabilities, several = found.seen.image, found.seen.inverted, found.probabilities, {}
         return Explanation(
             Label=int(probabilities.argmax()),
+            Classes=list(classes),
             Probabilities=[inference.round_down(float(share)) for share in probabilities],
             Seen=seen.tolist(),
             Inverted=inverted,
@@ -184,8 +191,8 @@ def create_app(model: Path) -> FastAPI:
         return {"Success": True}
 
     @app.get("/version")
-    async def version() -> dict[str, str]:
-        """Report the version of the program, and the model."""
+    async def version() -> dict[str, Any]:
+        """Report the version of the program, the model, and its classes."""
         return facts
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -232,9 +239,11 @@ async def _run_in_thread(do: Callable[[], T]) -> T:
         places.release()
 
 
-def _prediction(probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _prediction(probabilities: NDArray[np.float32], classes: tuple[str, ...] = DIGITS) -> dict[str, Any]:
+    label = int(probabilities.argmax())
     return {
-        "Label": int(probabilities.argmax()),
+        "Label": label,
+        "Class": None if classes == DIGITS else classes[label],
         "probability": inference.round_down(float(probabilities.max())),
         "unlike": inference.unlike_digits(probabilities) or None,
     }

@@ -44,9 +44,12 @@ class TensorFlowResponse(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The digit that one picture shows."""
+    """The digit, or what else the model knows, that one picture shows."""
 
     Label: int
+    Class: str | None = Field(
+        None, description="the label's name, where the classes are not digits", exclude_if=lambda name: name is None
+    )
     probability: float = Field(
         serialization_alias="Softmax probability",
         description="calibrated: of such predictions for pictures like the tested ones, this share is correct",
@@ -101,6 +104,7 @@ class Explanation(BaseModel):
     """The prediction for one picture, and what the model saw of it; of several digits, of the one it is least sure of."""
 
     Label: int
+    Classes: list[str] = Field(description="the name of each label")
     Probabilities: list[float]
     Seen: list[list[int]]
     Inverted: bool

@@ -1,6 +1,6 @@
-"""The architectures: each is a plain function from two dropout rates to a `keras.Model`.
+"""The architectures: each is a plain function from the number of classes and two dropout rates to a `keras.Model`.
 
-Each model takes (n, 28, 28, 1) values from 0 to 255, white on black, and returns (n, 10) probabilities. Scaling is its
+Each model takes (n, 28, 28, 1) values from 0 to 255, white on black, and returns (n, classes) probabilities. Scaling is its
 first layer, so that training and serving cannot differ.
 """
 
@@ -17,13 +17,20 @@ logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
 
 def build_model(
-    name: str, *, conv_dropout: float = 0.0, dense_dropout: float = 0.0, precision: str = "float32"
+    name: str,
+    *,
+    classes: int = 10,
+    conv_dropout: float = 0.0,
+    dense_dropout: float = 0.0,
+    precision: str = "float32",
 ) -> keras.Model:
     """Build a model with fresh weights.
 
     Parameters
     ----------
     name : {"fast", "accurate", "simple", "branched"}
+    classes : int
+        How many there are to tell apart, 2 or more.
     conv_dropout, dense_dropout : float
         Share of the activations dropped in training, after convolutions and in the dense layers; 0 to below 1.
     precision : {"float32", "mixed_bfloat16"}
@@ -39,7 +46,7 @@ def build_model(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return _NETWORKS[name](conv_dropout, dense_dropout)
+        return _NETWORKS[name](classes, conv_dropout, dense_dropout)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -62,9 +69,9 @@ def _input() -> keras.KerasTensor:
     return keras.Input((28, 28, 1), name="image")
 
 
-def _classify(x: keras.KerasTensor) -> keras.KerasTensor:
+def _classify(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
     # float32: bfloat16 has too few digits for probabilities near 0 and 1.
-    return layers.Dense(10, activation="softmax", dtype="float32", name="probabilities")(x)
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
 def _norm_relu_drop(x: keras.KerasTensor, dropout: float, *, momentum: float = 0.99) -> keras.KerasTensor:
@@ -72,7 +79,7 @@ def _norm_relu_drop(x: keras.KerasTensor, dropout: float, *, momentum: float = 0
     return layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x)))
 
 
-def fast(conv_dropout: float, dense_dropout: float) -> keras.Model:
+def fast(classes: int, conv_dropout: float, dense_dropout: float) -> keras.Model:
     """Build two strided convolutions and a dense layer, batch-normalised, 154,690 parameters: quickest to 99.2 %."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
@@ -80,10 +87,10 @@ def fast(conv_dropout: float, dense_dropout: float) -> keras.Model:
         # A stride instead of pooling: a quarter of the positions to compute, and no gradient of a maximum.
         x = _norm_relu_drop(layers.Conv2D(filters, 5, strides=2, use_bias=False)(x), conv_dropout, momentum=0.9)
     x = _norm_relu_drop(layers.Dense(256, use_bias=False)(layers.Flatten()(x)), dense_dropout, momentum=0.9)
-    return keras.Model(inputs, _classify(x), name="fast")
+    return keras.Model(inputs, _classify(x, classes), name="fast")
 
 
-def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
+def accurate(classes: int, conv_dropout: float, dense_dropout: float) -> keras.Model:
     """Build six batch-normalised convolutions, two of them strided, 312,154 parameters; to be used with augmentation."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
@@ -92,19 +99,19 @@ def accurate(conv_dropout: float, dense_dropout: float) -> keras.Model:
         x = layers.Conv2D(filters, 3, strides=strides, padding=padding, use_bias=False)(x)
         x = _norm_relu_drop(x, conv_dropout, momentum=0.9)
     x = _norm_relu_drop(layers.Dense(128, use_bias=False)(layers.Flatten()(x)), dense_dropout, momentum=0.9)
-    return keras.Model(inputs, _classify(x), name="accurate")
+    return keras.Model(inputs, _classify(x, classes), name="accurate")
 
 
-def simple(conv_dropout: float, dense_dropout: float) -> keras.Model:
+def simple(classes: int, conv_dropout: float, dense_dropout: float) -> keras.Model:
     """Build the network of the earlier "dockerised CNN", 1,386,506 parameters; the original had no dropout."""
     inputs = _input()
     x = layers.Rescaling(1 / 255)(inputs)
     x = layers.Dropout(conv_dropout)(layers.MaxPooling2D()(layers.Conv2D(64, 3, activation="relu")(x)))
     x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
-    return keras.Model(inputs, _classify(layers.Dropout(dense_dropout)(x)), name="simple")
+    return keras.Model(inputs, _classify(layers.Dropout(dense_dropout)(x), classes), name="simple")
 
 
-def branched(conv_dropout: float, dense_dropout: float) -> keras.Model:
+def branched(classes: int, conv_dropout: float, dense_dropout: float) -> keras.Model:
     """Build the network of the earlier "training and inference", 25.9 million parameters: two parallel branches."""
     inputs = _input()
     x = layers.Rescaling(1 / 255, offset=-0.5)(inputs)
@@ -116,10 +123,10 @@ def branched(conv_dropout: float, dense_dropout: float) -> keras.Model:
     x = layers.Flatten()(layers.Dropout(conv_dropout)(layers.Concatenate()(branches)))
     for units in 1000, 500:
         x = _norm_relu_drop(layers.Dense(units)(x), dense_dropout)
-    return keras.Model(inputs, _classify(x), name="branched")
+    return keras.Model(inputs, _classify(x, classes), name="branched")
 
 
-_NETWORKS: dict[str, Callable[[float, float], keras.Model]] = {
+_NETWORKS: dict[str, Callable[[int, float, float], keras.Model]] = {
     "fast": fast,
     "accurate": accurate,
     "simple": simple,

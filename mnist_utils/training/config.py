@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnist_utils import ConfigError
+from mnist_utils.data.own import is_path
+from mnist_utils.data.sources import NAMES
 
-DatasetName = Literal["auto", "mnist", "digits", "fashion_mnist", "kmnist"]
 ModelName = Literal["fast", "accurate", "simple", "branched"]
 Augment = Literal["none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
@@ -68,6 +69,7 @@ DEFAULTS_BY_MODEL: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
 # `digits` has 40 times fewer images than MNIST, so an epoch has so few steps that the recipes for MNIST would hardly change
 # the weights.
 _DIGITS_EPOCHS = 10
+_FEW_IMAGES = 13_000  # data of one's own with fewer are passed over as much more often, up to ten times
 
 
 class TrainConfig(BaseModel):
@@ -84,7 +86,9 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: DatasetName = Field("auto", description="data set; auto is mnist if available, otherwise digits")
+    dataset: str = Field(
+        "auto", description="data set; auto is mnist if available, otherwise digits; or the path of your own data"
+    )
     train_limit: Annotated[int, Field(ge=100)] | None = Field(
         None, description="use only this many of the training images, stratified"
     )
@@ -134,9 +138,22 @@ class TrainConfig(BaseModel):
             defaults = defaults | {"epochs": defaults["epochs"] * _DIGITS_EPOCHS}
         return {name: value for name, value in defaults.items() if name not in self.model_fields_set}
 
-    def for_dataset(self, name: str) -> TrainConfig:
-        """Replace ``auto`` by a data set; fields that were not given take the defaults for it."""
-        return self.model_copy(update={"dataset": name} | self._defaults(name))
+    def for_dataset(self, name: str, n: int) -> TrainConfig:
+        """Replace ``auto`` by a data set of `n` training images; fields that were not given take the defaults for it."""
+        if not is_path(self.dataset):
+            return self.model_copy(update={"dataset": name} | self._defaults(name))
+        longer = min(max(round(_FEW_IMAGES / n), 1), _DIGITS_EPOCHS)
+        defaults = self._defaults(self.dataset)
+        return self.model_copy(update={"epochs": defaults["epochs"] * longer} if "epochs" in defaults else {})
+
+    @field_validator("dataset")
+    @classmethod
+    def _check_dataset(cls, given: str) -> str:
+        if is_path(given):
+            return str(Path(given).expanduser().resolve())  # a notebook works in another folder
+        if given not in NAMES:
+            raise ValueError("no such data set")
+        return given
 
     @field_validator("*", mode="before")
     @classmethod
@@ -148,6 +165,8 @@ class TrainConfig(BaseModel):
 
 def allowed_values(field: str) -> str:
     """Describe the allowed values of a field of `TrainConfig`, for error messages and help texts."""
+    if field == "dataset":
+        return f"{', '.join(NAMES)}, or a path with a / in it"
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]

@@ -81,7 +81,7 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
     )
-    return config.for_dataset(dataset.name), dataset
+    return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
@@ -105,11 +105,11 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     TrainingError
         If the loss is no longer a number, or the checkpoint cannot be read.
     """
-    model = compile_model(config, len(dataset.x_train))
+    model = compile_model(config, len(dataset.x_train), len(dataset.classes))
     # The same weights without the optimiser: for validation after each epoch, and returned at the end.
     inference = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
-    prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config)
+    prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config, classes=len(dataset.classes))
     done = len(state.history)
     with (
         progress_display(config.epochs, done, enabled=progress) as show,
@@ -148,14 +148,17 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
         model.set_weights(state.best_weights)
     if choose_precision(config.precision) != "float32":
         inference = architectures.build_model(
-            config.model, conv_dropout=config.conv_dropout, dense_dropout=config.dense_dropout
+            config.model,
+            classes=len(dataset.classes),
+            conv_dropout=config.conv_dropout,
+            dense_dropout=config.dense_dropout,
         )
         inference.set_weights(model.get_weights())
     return Trained(inference, state.history)
 
 
 def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
-    """Return a model's probabilities, float32, shape (n, 10), for images, uint8, shape (n, 28, 28)."""
+    """Return a model's probabilities, float32, shape (n, classes), for images, uint8, shape (n, 28, 28)."""
     with interrupts.defer_interrupt() as check_interrupt:
         between = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: check_interrupt())
         return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
@@ -171,7 +174,7 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple[Images, Targets]:
+def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, classes: int = 10) -> tuple[Images, Targets]:
     """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
 
     For ``pictures``, one image in ten becomes one that shows no digit.
@@ -179,14 +182,14 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
     Returns
     -------
     images : uint8 array, shape (n, 28, 28)
-    targets : float32 array, shape (n, 10)
+    targets : float32 array, shape (n, classes)
         The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes; where there is no
         digit, the same for each.
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
     images = augment(x[order], config.augment, random, labels=y[order])
-    targets = one_hot_targets(y[order], config.label_smoothing)
+    targets = one_hot_targets(y[order], config.label_smoothing, classes=classes)
     if config.augment == "pictures":
         outliers = random.random(len(images)) < _OUTLIERS
         images[outliers] = shift_and_tone(draw_outliers(int(outliers.sum()), random), random)
@@ -194,16 +197,17 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int) -> tuple
     return images, targets
 
 
-def one_hot_targets(y: Labels, smoothing: float = 0.0) -> Targets:
-    """Return each label's target probabilities, float32, shape (n, 10); see `epoch_images`."""
-    return np.eye(10, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / 10)
+def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = 10) -> Targets:
+    """Return each label's target probabilities, float32, shape (n, classes); see `epoch_images`."""
+    return np.eye(classes, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / classes)
 
 
-def compile_model(config: TrainConfig, n: int) -> keras.Model:
+def compile_model(config: TrainConfig, n: int, classes: int = 10) -> keras.Model:
     """Build a model with its optimiser, ready to train on `n` images per epoch."""
     with seeded(config.seed):
         model = architectures.build_model(
             config.model,
+            classes=classes,
             conv_dropout=config.conv_dropout,
             dense_dropout=config.dense_dropout,
             precision=choose_precision(config.precision),

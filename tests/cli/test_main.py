@@ -90,7 +90,10 @@ def test_version(mnist: Cli) -> None:
         (("--batch-size", "-1"), "mnist: batch_size: given -1; allowed: a whole number from 1 to 60000\n"),
         (("--conv-dropout", "1.5"), "mnist: conv_dropout: given 1.5; allowed: a number from 0 below 1\n"),
         (("--model", "nosuch"), "mnist: model: given nosuch; allowed: fast, accurate, simple, branched\n"),
-        (("--dataset", "nosuch"), "mnist: dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist\n"),
+        (
+            ("--dataset", "nosuch"),
+            "mnist: dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it\n",
+        ),
     ],
 )
 def test_bad_hyper_parameters(arguments: tuple[str, ...], message: str, mnist: Cli, tmp_path: Path) -> None:

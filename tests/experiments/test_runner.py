@@ -99,9 +99,9 @@ def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch
         monkeypatch.undo()
         epochs, epoch_images = list[int](), fit.epoch_images
 
-        def remember(*arguments: Any) -> Any:
+        def remember(*arguments: Any, **options: Any) -> Any:
             epochs.append(arguments[-1])
-            return epoch_images(*arguments)
+            return epoch_images(*arguments, **options)
 
         monkeypatch.setattr("mnist_utils.training.fit.epoch_images", remember)
         assert train(token=token) == b""

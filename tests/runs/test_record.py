@@ -56,7 +56,9 @@ def test_whole_runs_make_a_table(tiny_run: Run) -> None:
 
 def test_the_config_is_whole_and_names_data_versions_and_machine(tiny_run: Run, tiny: Dataset) -> None:
     assert tiny_run.facts["config"] == make_config(**TINY).model_dump()
-    assert tiny_run.facts["dataset"] == {"name": "digits", "sha256": tiny.sha256, "note": ""}
+    assert tiny_run.facts["dataset"] == {
+        "name": "digits", "sha256": tiny.sha256, "note": "", "classes": list("0123456789")
+    }  # fmt: skip
     assert tiny_run.facts["versions"]["keras"] == keras.__version__
     assert tiny_run.facts["cpu"]["cores"] == os.cpu_count()
 

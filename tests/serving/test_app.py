@@ -105,7 +105,7 @@ def test_the_first_frame_of_an_animated_gif_is_answered(client: TestClient) -> N
 
 def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
     answer = client.post("/explain", files=files(BLACK_ON_WHITE)).json()
-    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted", "Unlike", "Number", "Digits"}
+    assert answer.keys() == {"Label", "Probabilities", "Seen", "Inverted", "Unlike", "Number", "Digits", "Classes"}
     assert not answer["Unlike"]
     assert (answer["Number"], answer["Digits"]) == ("", [])
     seen = np.array(answer["Seen"])
@@ -126,7 +126,7 @@ def test_tensorflow_servings_address_gives_the_same_probabilities(client: TestCl
 def test_health_version_and_description(client: TestClient) -> None:
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"Success": True}
     facts = {"version": "0.1.0", "run": "reference", "architecture": "accurate", "dataset": "mnist"}
-    assert client.get("/version").json() == facts
+    assert client.get("/version").json() == {**facts, "classes": list("0123456789")}
     assert client.get("/v1/models/mnist").json()["model_version_status"][0]["state"] == "AVAILABLE"
     described = client.get("/openapi.json").json()
     assert "Softmax probability" in json.dumps(described)

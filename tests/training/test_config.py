@@ -68,7 +68,10 @@ def test_is_frozen() -> None:
         ({"conv_dropout": 1.5}, "conv_dropout: given 1.5; allowed: a number from 0 below 1"),
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
         ({"model": "nosuch"}, "model: given nosuch; allowed: fast, accurate, simple, branched"),
-        ({"dataset": "nosuch"}, "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist"),
+        (
+            {"dataset": "nosuch"},
+            "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it",
+        ),
         (
             {"augment": "flip"},
             "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity",
