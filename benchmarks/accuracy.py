@@ -18,9 +18,9 @@ from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.experiments import grid, runner, store
-from mnist_utils.runs.record import run_lock
+from mnist_utils.runs.folder import run_lock
 from mnist_utils.runs.run import Run
-from mnist_utils.training import architectures
+from mnist_utils.training import build
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def _measure(model: str, seeds: int, results: Path) -> str:
     found = store.read_trials(folder, trials)
     made = [found[trial.key] for trial in trials]
     _check(made)
-    parameters = architectures.build_model(model).count_params()
+    parameters = build.build_model(model).count_params()
     lines = [
         f"{machine} MNIST: {len(dataset.x_train):,} images trained on, {len(dataset.x_validation):,} for validation, "
         f"{len(dataset.x_test):,} for the test, which each run opens once.",

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.training import architectures, fit
+from mnist_utils.training import fit
 from mnist_utils.training.backend import keras, layers
 from mnist_utils.training.config import choose_precision, make_config
 
@@ -102,7 +102,7 @@ def _train(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[float, float]:
     keras.utils.set_random_seed(seed)
     config = make_config(model="fast", dataset="mnist", seed=seed, **given)
     network = _builder(recipe)()
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(architectures, "build_model", return_value=network):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(fit, "build_model", return_value=network):
         history = fit.train(config, dataset, Path(folder), progress=False).history
     return history[-1]["val_accuracy"], sum(row["seconds"] for row in history)
 

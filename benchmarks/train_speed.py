@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.training import architectures, fit
+from mnist_utils.training import build, fit
 from mnist_utils.training.backend import batches, keras
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -73,7 +73,7 @@ class _Plain:
 
     def __init__(self, name: str, dataset: Dataset, *, batch_size: int) -> None:
         dropouts = {"conv_dropout": 0.25, "dense_dropout": 0.5} if name == "branched" else {}
-        self._model = architectures.build_model(name, **dropouts)
+        self._model = build.build_model(name, **dropouts)
         # jit_compile is Keras's default where it can be; it would make both several times slower still.
         self._model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
         self._x, self._y = dataset.x_train[..., None].astype("float32"), dataset.y_train
@@ -104,7 +104,7 @@ def _command() -> float:
 
 
 def _size(name: str, epochs: int, batch_size: int) -> str:
-    return f"{architectures.build_model(name).count_params():,} parameters, epochs {epochs}, batch_size {batch_size}"
+    return f"{build.build_model(name).count_params():,} parameters, epochs {epochs}, batch_size {batch_size}"
 
 
 def _spread(seconds: list[float]) -> str:

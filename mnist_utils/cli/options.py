@@ -24,6 +24,7 @@ ResultsOption = Annotated[
 ModelOption = Annotated[str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
 
+_SPELT = {"from_run": "from"}  # `from` is a word of Python's
 _PANELS = {
     "dataset": "Data",
     "model": "Model",
@@ -40,7 +41,7 @@ def train_options() -> list[inspect.Parameter]:
         panel = _PANELS.get(name, panel)
         help_text = f"{field.description} [dim]({allowed_values(name)}) [default: {default_text(name)}][/dim]"
         option = typer.Option(
-            f"--{name.replace('_', '-')}",
+            f"--{_SPELT.get(name, name).replace('_', '-')}",
             help=help_text.replace("[default", r"\[default"),
             rich_help_panel=panel,
             show_default=False,

@@ -44,7 +44,7 @@ def run_command(
 
     from mnist_utils.pipeline import execute, parameters
     from mnist_utils.runs.find import results_dir
-    from mnist_utils.runs.record import new_run_name
+    from mnist_utils.runs.folder import new_run_name
     from mnist_utils.training.config import make_config
 
     given = parameters.read_parameters_file(parameters_file) if parameters_file else {}

@@ -59,7 +59,7 @@ def sweep_command(
     from mnist_utils.experiments import grid, runner, store
     from mnist_utils.pipeline import parameters
     from mnist_utils.runs.find import results_dir
-    from mnist_utils.runs.record import run_lock
+    from mnist_utils.runs.folder import run_lock
 
     given = parameters.read_parameters_file(parameters_file, as_text=True) if parameters_file else {}
     varied: dict[str, str] = {}

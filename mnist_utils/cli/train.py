@@ -63,7 +63,8 @@ def train_command(
     from rich.console import Console
 
     from mnist_utils.runs.find import is_trained, results_dir
-    from mnist_utils.runs.record import check_resumable, new_run_folder, new_run_name, record_run
+    from mnist_utils.runs.folder import new_run_folder, new_run_name
+    from mnist_utils.runs.record import check_resumable, find_start, make_initialize, record_run
     from mnist_utils.training.config import make_config
 
     config = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
@@ -72,18 +73,20 @@ def train_command(
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data"):
-            from mnist_utils.training.fit import load_training_data
+            from mnist_utils.training.fit import check_network, load_training_data
 
             config, dataset = load_training_data(config, data_dir=data_dir)
-        if dataset.note:
-            console.print(f"note: {dataset.note}", style="yellow")
+            start = find_start(config, folder)
+            notes = [dataset.note, *check_network(config, len(dataset.classes), make_initialize(config, folder))]
+        for note in filter(None, notes):
+            console.print(f"note: {note}", style="yellow")
         already = is_trained(folder / name)
         if not already:
             done = check_resumable(folder / name, config, dataset)
             console.print(
                 f"{f'resuming after epoch {done}:' if done else 'training'} {config.model} on {dataset.name} "
                 f"({len(dataset.x_train):,} images, {format_epochs(config.epochs)}, batch size {config.batch_size}, "
-                f"seed {config.seed}) into {folder / name}"
+                f"seed {config.seed}){f' from run {start.name}' if start else ''} into {folder / name}"
             )
         made = record_run(config, dataset, name, folder, progress=not quiet)
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"

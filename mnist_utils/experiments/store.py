@@ -19,7 +19,7 @@ from mnist_utils import MnistError
 from mnist_utils._support import files
 from mnist_utils.experiments.grid import Trial, varied_parameters
 from mnist_utils.runs.find import list_runs, read_run
-from mnist_utils.runs.record import mark_incomplete, new_run_folder
+from mnist_utils.runs.folder import mark_incomplete, new_run_folder
 from mnist_utils.runs.run import Run, RunError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def write_table(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> 
 
 
 def new_sweep_folder(name: str, results: Path) -> Path:
-    """Make the folder of the sweep `name`, if it is not there yet; see `runs.record.new_run_folder`."""
+    """Make the folder of the sweep `name`, if it is not there yet; see `runs.folder.new_run_folder`."""
     return new_run_folder(name, results / SWEEPS, option="name")
 
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from mnist_utils._support import files
 from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK, NotebookError, NotebookStep, default_value
 from mnist_utils.runs.find import is_trained, read_run
-from mnist_utils.runs.record import (
+from mnist_utils.runs.folder import (
     LOCKED_FOLDER,
-    check_same_config,
     mark_complete,
     mark_incomplete,
     new_run_folder,
     remove_leftovers,
     run_lock,
 )
+from mnist_utils.runs.record import check_same_config
 from mnist_utils.runs.run import NOTEBOOKS
 
 if TYPE_CHECKING:

@@ -115,8 +115,8 @@ def load_keras_model(path: Path) -> Any:
     ModelError
         If it is damaged, would run code on load, or takes or returns another shape than `load_model` allows.
     """
-    from mnist_utils.training.architectures import fold_temperature
     from mnist_utils.training.backend import keras
+    from mnist_utils.training.build import fold_temperature
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -125,7 +125,7 @@ def load_keras_model(path: Path) -> Any:
         raise ModelError(f"{path} cannot be loaded with safe_mode, which refuses code in a file: {reason}") from None
     _check_shapes(path, model.input_shape, model.output_shape)
     if (temperature := missing_temperature(path.parent)) != 1:
-        fold_temperature(model, temperature)
+        model = fold_temperature(model, temperature)
     return model
 
 

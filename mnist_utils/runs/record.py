@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import ConfigError
 from mnist_utils._support import files, interrupts
 from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
-from mnist_utils.runs.find import read_marks, read_run
+from mnist_utils.runs.find import read_run
+from mnist_utils.runs.folder import mark_complete, mark_incomplete, new_run_folder, remove_leftovers, run_lock
 from mnist_utils.runs.inference import FORMAT
-from mnist_utils.runs.run import FIGURES, INCOMPLETE, NOTEBOOKS, Part, Run, RunError, RunMetrics
+from mnist_utils.runs.run import FIGURES, NETWORK, Run, RunError, RunMetrics
 from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -30,112 +30,51 @@ if TYPE_CHECKING:
     from mnist_utils.training.backend import keras
     from mnist_utils.training.config import TrainConfig
 
-LOCKED_FOLDER = "MNIST_LOCKED_FOLDER"  # environment variable of the kernels of `mnist run`: the folder that it works on
-
-
-def new_run_name(config: TrainConfig, results: Path) -> str:
-    """Make a folder for a run in `results`, named by date and model, and return its name."""
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{config.model}"
-    results.mkdir(parents=True, exist_ok=True)
-    for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):  # others may begin in the same second
-        with contextlib.suppress(FileExistsError):
-            (results / name).mkdir()
-            return name
-    raise RunError(f"there are a thousand runs {stem} in {results}; give this one a name with --run")
-
-
-def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
-    """Make the folder of the run `name` in `results`, if it is not there yet; the name was given as `option`.
-
-    Raises
-    ------
-    ConfigError
-        If the name cannot be a folder's.
-    OSError
-        If it cannot be made.
-    """
-    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name, re.ASCII):
-        raise ConfigError(
-            f"{option}: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
-        )
-    (results / name).mkdir(parents=True, exist_ok=True)
-    return results / name
-
 
 def record_run(
-    config: TrainConfig, dataset: Dataset, name: str, results: Path, *, progress: bool = True, lock_seconds: float = 0
+    config: TrainConfig,
+    dataset: Dataset,
+    name: str,
+    results: Path,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+    lock_seconds: float = 0,
 ) -> Run:
     """Train a model, test it once, and write everything about it into ``results/name``.
 
     An incomplete run of that name with the same configuration and data is resumed; a complete one is returned as it is.
 
+    Parameters
+    ----------
+    config : TrainConfig
+        From `make_config`, which also takes your own network.
+    dataset : Dataset
+    name, results : str, Path
+        The run's folder, and the folder of all runs.
+    callbacks : sequence of keras.callbacks.Callback
+        See `training.fit.train`.
+    progress : bool
+        Show it.
+    lock_seconds : float
+        How long to wait for another process that uses the run.
+
     Raises
     ------
     ConfigError, RunError
-        If the name cannot be a folder's, the run was started with something else, or another process uses it.
+        If the name cannot be a folder's, the run was started with something else, another process uses it, or the network
+        keeps not to its contract.
     OSError
         If it cannot be written: what was written stays, and the same call resumes.
     """
     folder = new_run_folder(name, results)
     with run_lock(folder, name, seconds=lock_seconds):
-        return _record_locked(config, dataset, folder, progress)
+        return _record_locked(config, dataset, folder, callbacks, progress)
 
 
-@contextlib.contextmanager
-def run_lock(folder: Path, name: str, *, kind: str = "run", option: str = "run", seconds: float = 0) -> Iterator[None]:
-    """Keep other processes out of a folder of the run `name`, or of another `kind`; the name was given as `option`.
-
-    The kernels that `mnist run` starts meanwhile belong to it and are let in. Who waits `seconds` for another process's end
-    gets in after it.
-
-    Raises
-    ------
-    RunError
-        If another one is in it.
-    """
-    from filelock import FileLock, Timeout
-
-    if os.environ.get(LOCKED_FOLDER) == str(folder.resolve()):
-        yield
-        return
-    lock = FileLock(folder / ".lock", timeout=seconds)
-    try:
-        lock.acquire()
-    except Timeout:
-        who = f"another process is using {kind} {name}"
-        raise RunError(f"{who}; wait for it, or choose another name (--{option})") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink()  # nobody waits for it, so nobody can hold on to the removed file
-        lock.release()
-
-
-def mark_incomplete(folder: Path, part: Part, why: str) -> None:
-    """Mark a part of a run as incomplete, see `runs.find.read_marks`."""
-    _write_marks(folder, read_marks(folder) | {part: next(iter(why.splitlines()), "")})
-
-
-def mark_complete(folder: Path, part: Part) -> None:
-    """Take a part's mark away."""
-    _write_marks(folder, {name: why for name, why in read_marks(folder).items() if name != part})
-
-
-def _write_marks(folder: Path, marks: dict[str, str]) -> None:
-    if marks:
-        files.write_text_atomic(folder / INCOMPLETE, "".join(f"{part}: {why}\n" for part, why in marks.items()))
-    else:
-        (folder / INCOMPLETE).unlink(missing_ok=True)
-    (folder / NOTEBOOKS / INCOMPLETE).unlink(missing_ok=True)  # of an earlier version
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a process that was killed; whoever calls this holds the run's lock."""
-    for leftover in folder.rglob(".writing-*"):
-        leftover.unlink()
-
-
-def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress: bool) -> Run:
+def _record_locked(
+    config: TrainConfig, dataset: Dataset, folder: Path, callbacks: Sequence[keras.callbacks.Callback], progress: bool
+) -> Run:
     remove_leftovers(folder)
     opened = _open_folder(config, dataset, folder)
     if opened.metrics:
@@ -144,7 +83,7 @@ def _record_locked(config: TrainConfig, dataset: Dataset, folder: Path, progress
     config = config.model_copy(update={"precision": opened.facts["cpu"]["precision"]})
     try:
         mark_incomplete(folder, "training", "training was not finished")
-        _train_and_write(config, dataset, opened, progress)
+        _train_and_write(config, dataset, opened, callbacks, progress)
     except KeyboardInterrupt:
         mark_incomplete(folder, "training", "stopped by Ctrl-C")
         raise
@@ -171,11 +110,13 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     RunError
         Names what differs.
     """
-    had = run.facts["config"] | {"sha256": run.sha256}
+    had = run.config.model_dump() | {"sha256": run.sha256}
     differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
     if differing:
+        further = f", or train it further in another run (--from {run.name})" if run.metrics else ""
         raise RunError(
-            f"run {run.name} was started with {'; '.join(differing)}. Choose another name (--run), or delete {run.path}"
+            f"run {run.name} was started with {'; '.join(differing)}. "
+            f"Choose another name (--run), or delete {run.path}{further}"
         )
 
 
@@ -197,14 +138,22 @@ def check_resumable(folder: Path, config: TrainConfig, dataset: Dataset) -> int:
 def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open the folder of a new or an incomplete run; refuse one that was started with something else."""
     from mnist_utils.training.config import choose_precision
+    from mnist_utils.training.fit import check_network
 
     check_resumable(folder, config, dataset)
     if (folder / "config.json").exists():
         return read_run(folder, folder.parent)
+    check_network(config, len(dataset.classes), make_initialize(config, folder.parent))
     mark_incomplete(folder, "training", "training was not finished")  # before config.json makes the folder a run
+    network = config.network
+    if not network.built_in:
+        files.write_text_atomic(folder / NETWORK, network.text)
+    start = find_start(config, folder.parent)
     content = {
         "format": FORMAT,
         "config": config.model_dump(),
+        "network": {"name": network.name, "sha256": network.sha256},
+        "from": {"run": start.name, "sha256": _sha256(start.path / "model.keras")} if start else None,
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes},
         "versions": package_versions(),
@@ -214,6 +163,40 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     }
     files.write_text_atomic(folder / "config.json", json.dumps(content, indent=2))
     return read_run(folder, folder.parent)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_start(config: TrainConfig, results: Path) -> Run | None:
+    """Return the run from whose weights a training starts; None if from fresh ones.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it is incomplete.
+    """
+    if not config.from_run:
+        return None
+    run = read_run(config.from_run, results)
+    run.trained("weights to start from")
+    if run.config.dataset == config.dataset and run.config.validation_fraction != config.validation_fraction:
+        raise RunError(
+            f"run {run.name} was trained with validation_fraction {run.config.validation_fraction:g}, now "
+            f"{config.validation_fraction:g}: it would be validated on images that it was trained on"
+        )
+    return run
+
+
+def make_initialize(config: TrainConfig, results: Path) -> Callable[[keras.Model], None] | None:
+    """Return what gives a new model the weights that a training starts from; None for fresh ones. See `find_start`."""
+    from mnist_utils.training.initialize import copy_weights
+
+    if (start := find_start(config, results)) is None:
+        return None
+    return partial(copy_weights, start.path / "model.keras", temperature=start.trained().temperature)
 
 
 def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, validation: NDArray[np.float32]) -> float:
@@ -235,26 +218,29 @@ def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, vali
     return fit_temperature(predict_probabilities(model, hard), dataset.y_validation)
 
 
-def _train_and_write(config: TrainConfig, dataset: Dataset, run: Run, progress: bool) -> None:
+def _train_and_write(
+    config: TrainConfig, dataset: Dataset, run: Run, callbacks: Sequence[keras.callbacks.Callback], progress: bool
+) -> None:
     # TensorFlow and matplotlib: whoever lists or compares runs does without.
     import pandas as pd
 
     from mnist_utils.evaluation.calibration import apply_temperature
     from mnist_utils.evaluation.metrics import compute_metrics
-    from mnist_utils.training.architectures import fold_temperature
+    from mnist_utils.training.build import fold_temperature
     from mnist_utils.training.fit import predict_probabilities, train
 
     folder = run.path
-    trained = train(config, dataset, folder, progress=progress)
+    initialize = make_initialize(config, folder.parent)
+    trained = train(config, dataset, folder, initialize=initialize, callbacks=callbacks, progress=progress)
     mark_incomplete(folder, "training", "evaluation was not finished")
     start = time.perf_counter()
     validation = predict_probabilities(trained.model, dataset.x_validation)
     test = predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
     temperature = _temperature(config, dataset, trained.model, validation)
-    fold_temperature(trained.model, temperature)
+    model = fold_temperature(trained.model, temperature)
     with interrupts.defer_interrupt():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
-        files.write_atomic(folder / "model.keras", trained.model.save)
-        files.write_atomic(folder / "model.tflite", lambda path: trained.model.export(path, format="litert", verbose=False))
+        files.write_atomic(folder / "model.keras", model.save)
+        files.write_atomic(folder / "model.tflite", lambda path: model.export(path, format="litert", verbose=False))
     predictions: dict[str, Any] = {
         "probabilities": apply_temperature(test, temperature).astype(np.float32),
         "labels": dataset.y_test,

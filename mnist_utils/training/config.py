@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from mnist_utils import ConfigError
 from mnist_utils.data.own import is_path
 from mnist_utils.data.sources import NAMES
+from mnist_utils.training import network as networks
+from mnist_utils.training.network import KERAS_DEFAULTS, Network, load_network
 
-ModelName = Literal["fast", "accurate", "simple", "branched"]
 Augment = Literal["none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
-Schedule = Literal["constant", "one_cycle"]
+Schedule = Literal["constant", "cosine", "one_cycle"]
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adagrad"]
 
-
-# The default recipe of each architecture. `simple` and `branched` follow the systems they come from (13 epochs; 10 epochs
-# of batch 32 with dropout 0.25 and 0.5).
-DEFAULTS_BY_MODEL: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {
-        "fast": {
-            "epochs": 1,
-            "batch_size": 128,
-            "learning_rate": 3e-2,
-            "schedule": "one_cycle",
-            "label_smoothing": 0.05,
-            "conv_dropout": 0.0,
-            "dense_dropout": 0.0,
-            "augment": "shift",
-        },
-        "accurate": {
-            "epochs": 20,
-            "batch_size": 128,
-            "learning_rate": 2e-2,
-            "schedule": "one_cycle",
-            "label_smoothing": 0.05,
-            "conv_dropout": 0.0,
-            "dense_dropout": 0.0,
-            "augment": "erase",
-        },
-        "simple": {
-            "epochs": 13,
-            "batch_size": 128,
-            "learning_rate": 1e-3,
-            "schedule": "constant",
-            "label_smoothing": 0.0,
-            "conv_dropout": 0.0,
-            "dense_dropout": 0.0,
-            "augment": "none",
-        },
-        "branched": {
-            "epochs": 10,
-            "batch_size": 32,
-            "learning_rate": 1e-3,
-            "schedule": "constant",
-            "label_smoothing": 0.0,
-            "conv_dropout": 0.25,
-            "dense_dropout": 0.5,
-            "augment": "none",
-        },
-    }
-)
 
 # `digits` has 40 times fewer images than MNIST, so an epoch has so few steps that the recipes for MNIST would hardly change
 # the weights.
@@ -75,8 +39,8 @@ _FEW_IMAGES = 13_000  # data of one's own with fewer are passed over as much mor
 class TrainConfig(BaseModel):
     """The hyper-parameters of one training run: validated, frozen, complete.
 
-    A field that is missing or None takes the value of its model's recipe (`DEFAULTS_BY_MODEL`). After construction,
-    every field except `train_limit` and `patience` has a value.
+    A field that is missing or None takes the value of its network's recipe. After construction, every field except
+    `train_limit` and `patience` has a value.
 
     Raises
     ------
@@ -101,7 +65,7 @@ class TrainConfig(BaseModel):
         "each kind from affine on changes more than the one before",
     )
 
-    model: ModelName = Field("fast", description="architecture; it also sets the defaults of the fields below")
+    model: str = Field("fast", description="network; it also sets the defaults of the fields below")
     conv_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped after convolutions")
     dense_dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations dropped in the dense layers")
 
@@ -109,8 +73,15 @@ class TrainConfig(BaseModel):
         1, ge=1, le=10_000, description="passes over the training images; ten times as many by default on digits"
     )
     batch_size: int = Field(128, ge=1, le=60_000, description="images in one step of the optimiser")
-    learning_rate: float = Field(3e-2, gt=0, le=1, description="step size of Adam; the peak of a schedule")
-    schedule: Schedule = Field("one_cycle", description="learning rate over time; one_cycle warms up, then decays to 0")
+    optimizer: Optimizer = Field("adam", description="Keras's optimiser of that name")
+    learning_rate: float = Field(3e-2, gt=0, le=1, description="step size of the optimiser; the peak of a schedule")
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step in the next; of sgd and rmsprop")
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description="share of a weight that each step takes away, per learning rate"
+    )
+    schedule: Schedule = Field(
+        "one_cycle", description="learning rate over time; cosine decays to 0, one_cycle warms up before that"
+    )
     label_smoothing: float = Field(
         0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all ten classes"
     )
@@ -119,6 +90,31 @@ class TrainConfig(BaseModel):
     )
     precision: Precision = Field("auto", description="arithmetic; auto is mixed_bfloat16 if the CPU is faster with it")
     seed: int = Field(0, ge=0, lt=2**31, description="random seed of initialisation, order, dropout and augmentation")
+
+    from_run: str = Field("", description="a finished run, by name or folder, from whose weights the training starts")
+    freeze: str = Field("", description="layers whose weights stay, by name or pattern, with commas between: conv*,dense")
+
+    _network: Network | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the network that `make_config` found; a built-in one is found by its name."""
+        found = context.get("network") if isinstance(context, dict) else None
+        self._network = found or (load_network(self.model) if self.model in networks.NAMES else None)
+
+    @property
+    def network(self) -> Network:
+        """The network to train.
+
+        Raises
+        ------
+        ConfigError
+            If the configuration was read back from a run of your own network, which only keeps its text.
+        """
+        if self._network is None:
+            raise ConfigError(
+                f"model: {self.model} is your own, and only its text was kept; give its file: file.py:function"
+            )
+        return self._network
 
     @model_validator(mode="before")
     @classmethod
@@ -129,13 +125,15 @@ class TrainConfig(BaseModel):
     def _fill_defaults_of_model(self) -> Self:
         for name, value in self._defaults(self.dataset).items():
             self.__dict__[name] = value  # a frozen model refuses setattr
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            raise ValueError(f"momentum: given {self.momentum:g} with {self.optimizer}; allowed: with sgd and rmsprop")
         return self
 
     def _defaults(self, dataset: str) -> dict[str, Any]:
-        """Return the fields that were not given, with the defaults of the model and the data set."""
-        defaults = DEFAULTS_BY_MODEL[self.model]
+        """Return the fields that were not given, with the defaults of the network and the data set."""
+        defaults = {**KERAS_DEFAULTS, **(self._network.recipe if self._network else {})}
         if dataset == "digits":
-            defaults = defaults | {"epochs": defaults["epochs"] * _DIGITS_EPOCHS}
+            defaults["epochs"] = defaults["epochs"] * _DIGITS_EPOCHS
         return {name: value for name, value in defaults.items() if name not in self.model_fields_set}
 
     def for_dataset(self, name: str, n: int) -> TrainConfig:
@@ -155,6 +153,13 @@ class TrainConfig(BaseModel):
             raise ValueError("no such data set")
         return given
 
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, given: str, info: ValidationInfo) -> str:
+        if given not in networks.NAMES and not (info.context or {}).get("network"):
+            raise ValueError("no such model")
+        return given
+
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_bool(cls, value: Any) -> Any:
@@ -167,6 +172,10 @@ def allowed_values(field: str) -> str:
     """Describe the allowed values of a field of `TrainConfig`, for error messages and help texts."""
     if field == "dataset":
         return f"{', '.join(NAMES)}, or a path with a / in it"
+    if field == "model":
+        return networks.allowed()
+    if field in ("from_run", "freeze"):
+        return "text"
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]
@@ -190,24 +199,49 @@ def make_config(**given: Any) -> TrainConfig:
     Parameters
     ----------
     **given
-        Fields of `TrainConfig`; numbers may be text, as from a command line. None means default.
+        Fields of `TrainConfig`; numbers may be text, as from a command line. None means default. ``model`` may be whatever
+        `load_network` takes: a name, a file, a function.
 
     Raises
     ------
     ConfigError
         Lists each bad field, the given value and the allowed ones.
     """
+    network = load_network(given["model"] if given.get("model") is not None else "fast")
+    if not network.built_in:
+        network = replace(network, recipe=_check_recipe(network))
+    problems = []
     try:
-        return TrainConfig(**given)
+        return TrainConfig.model_validate(given | {"model": network.identity}, context={"network": network})
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            field = str(problem["loc"][0])
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"{field}: no such hyper-parameter; allowed: {', '.join(TrainConfig.model_fields)}")
-            else:
-                lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed_values(field)}")
-        raise ConfigError("\n".join(lines)) from None
+        problems = _problems(error)
+    raise ConfigError("\n".join(problems))
+
+
+def _check_recipe(network: Network) -> dict[str, Any]:
+    """Return a file's recipe with each value as its field has it."""
+    unsuited = sorted({"model", "dataset", "from_run"} & set(network.recipe))
+    if unsuited:
+        raise ConfigError(f"recipe of {network.name}: {unsuited[0]}; allowed: {', '.join(KERAS_DEFAULTS)} and the like")
+    try:
+        checked = TrainConfig.model_validate(dict(network.recipe))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"recipe of {network.name}: {line}" for line in _problems(error))) from None
+    return {name: getattr(checked, name) for name in network.recipe}
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        if not problem["loc"]:  # of several fields together
+            lines.append(str(problem["ctx"]["error"]))
+            continue
+        field = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{field}: no such hyper-parameter; allowed: {', '.join(TrainConfig.model_fields)}")
+        else:
+            lines.append(f"{field}: given {str(problem['input']) or repr('')}; allowed: {allowed_values(field)}")
+    return lines
 
 
 def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +259,9 @@ def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def default_text(field: str) -> str:
     """Describe the default of a field, for each model if they differ (for help texts)."""
-    values = {model: getattr(TrainConfig(model=model), field) for model in get_args(ModelName)}
+    values = {model: getattr(TrainConfig(model=model), field) for model in networks.NAMES}
+    if values["fast"] == "":
+        return "none"
     if values["fast"] is None:
         return "off" if field == "patience" else "all"
     if field == "model" or len(set(values.values())) == 1:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,10 @@ from mnist_utils._support.progress import ShowProgress, progress_display
 from mnist_utils.data.augmentation import augment, shift_and_tone
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.outliers import draw_outliers
-from mnist_utils.training import CHECKPOINT, architectures
+from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.backend import batches, keras, seeded
+from mnist_utils.training.build import build_model, describe_additions
+from mnist_utils.training.callbacks import EpochCallbacks
 from mnist_utils.training.checkpoint import (
     CheckpointState,
     TrainingError,
@@ -31,8 +32,11 @@ from mnist_utils.training.checkpoint import (
     save_checkpoint,
 )
 from mnist_utils.training.config import TrainConfig, choose_precision
+from mnist_utils.training.initialize import freeze_layers
+from mnist_utils.training.optimizer import make_optimizer
 
 Targets = NDArray[np.float32]
+Initialize = Callable[[keras.Model], None]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 
 # Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
@@ -84,7 +88,31 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
     return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
 
-def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = True) -> Trained:
+def check_network(config: TrainConfig, classes: int, initialize: Initialize | None = None) -> list[str]:
+    """Build a configuration's network once, before anything is trained; say what had to be added to it.
+
+    Raises
+    ------
+    ConfigError
+        If your own network keeps not to the contract of `build_model`, `initialize` is for another one, or there is nothing
+        to freeze.
+    """
+    if config.network.built_in and not config.from_run and not config.freeze:
+        return []
+    model = compile_model(config, 1, classes, initialize)
+    keras.utils.clear_session()  # else the layers' names count on
+    return [f"{config.network.name}: {note}" for note in describe_additions(model)]
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    run: Path,
+    *,
+    initialize: Initialize | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+) -> Trained:
     """Train a model; save a checkpoint in `run` after each epoch, and resume from an existing one.
 
     On the same machine, the same configuration gives the same weights, interrupted or not: seed and epoch determine the
@@ -97,6 +125,11 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
         Only its training and validation parts are used.
     run : Path
         An existing folder.
+    initialize : callable, optional
+        Given the model with fresh weights, it changes them; see `initialize.copy_weights`.
+    callbacks : sequence of keras.callbacks.Callback
+        Called as by Keras, with ``val_accuracy`` and ``val_loss`` at the end of an epoch; one that sets
+        ``model.stop_training`` there ends the training. They are not part of the checkpoint.
     progress : bool
         Show progress, see `_support.progress.progress_display`.
 
@@ -104,14 +137,17 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
     ------
     TrainingError
         If the loss is no longer a number, or the checkpoint cannot be read.
+    ConfigError
+        If the network keeps not to its contract, or `initialize` is for another one.
     """
-    model = compile_model(config, len(dataset.x_train), len(dataset.classes))
+    model = compile_model(config, len(dataset.x_train), len(dataset.classes), initialize)
     # The same weights without the optimiser: for validation after each epoch, and returned at the end.
     inference = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config, classes=len(dataset.classes))
     done = len(state.history)
     with (
+        EpochCallbacks(callbacks, model, config) as called,
         progress_display(config.epochs, done, enabled=progress) as show,
         ThreadPoolExecutor(1) as pool,  # prepares the next epoch's images during training
     ):
@@ -123,13 +159,14 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
             x, y = upcoming.result()
             if epoch + 1 < config.epochs:
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
+            called.begin(epoch)
             with interrupts.defer_interrupt() as check_interrupt:
                 fitted = model.fit(
                     batches(config.batch_size, x[..., None], y),
                     shuffle=False,  # epoch_images has shuffled
                     epochs=epoch + 1,
                     initial_epoch=epoch,
-                    callbacks=[_show_steps(show, epoch, config.epochs, check_interrupt)],
+                    callbacks=[_show_steps(show, epoch, config.epochs, check_interrupt), *called.of_batches()],
                     verbose=0,
                 )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
@@ -144,11 +181,13 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: bool = 
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
             save_checkpoint(run / CHECKPOINT, model, state)
             show(epoch + 1, line=_epoch_line(state.history[-1], config.epochs))
+            if called.end(epoch, row):
+                break
     if state.best_weights:
         model.set_weights(state.best_weights)
     if choose_precision(config.precision) != "float32":
-        inference = architectures.build_model(
-            config.model,
+        inference = build_model(
+            config.network,
             classes=len(dataset.classes),
             conv_dropout=config.conv_dropout,
             dense_dropout=config.dense_dropout,
@@ -202,28 +241,21 @@ def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = 10) -> 
     return np.eye(classes, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / classes)
 
 
-def compile_model(config: TrainConfig, n: int, classes: int = 10) -> keras.Model:
+def compile_model(config: TrainConfig, n: int, classes: int = 10, initialize: Initialize | None = None) -> keras.Model:
     """Build a model with its optimiser, ready to train on `n` images per epoch."""
     with seeded(config.seed):
-        model = architectures.build_model(
-            config.model,
+        model = build_model(
+            config.network,
             classes=classes,
             conv_dropout=config.conv_dropout,
             dense_dropout=config.dense_dropout,
             precision=choose_precision(config.precision),
         )
-    rate: Any = config.learning_rate
-    betas: dict[str, float] = {}
-    if config.schedule == "one_cycle":
-        steps = math.ceil(n / config.batch_size) * config.epochs
-        warm_up = max(1, steps // 5)
-        rate = keras.optimizers.schedules.CosineDecay(
-            config.learning_rate / 25, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
-        )
-        # Adam's usual averages (over 10 and 1,000 steps) are too long for a run of a few hundred steps.
-        betas = {"beta_1": 0.7, "beta_2": 0.9}
+    if initialize:
+        initialize(model)
+    freeze_layers(model, config.freeze)
     model.compile(
-        keras.optimizers.Adam(rate, **betas),
+        make_optimizer(config, math.ceil(n / config.batch_size) * config.epochs),
         "categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=_STEPS_PER_EXECUTION,

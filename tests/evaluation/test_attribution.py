@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import keras
 
     from mnist_utils.evaluation import attribution
-    from mnist_utils.training import architectures
+    from mnist_utils.training import build
 else:
     keras = lazy("keras")
     attribution = lazy("mnist_utils.evaluation.attribution")
-    architectures = lazy("mnist_utils.training.architectures")
+    build = lazy("mnist_utils.training.build")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_evidence_in_a_linear_model_is_pixel_times_weight(linear, images) -> Non
 
 def test_evidence_sums_to_the_difference_of_the_logits(images: np.ndarray) -> None:
     keras.utils.set_random_seed(0)
-    model = architectures.build_model("fast")
+    model = build.build_model("fast")
     found = attribution.integrated_gradients(model, images, np.full(12, 3), np.full(12, 8), steps=64)
     logs = np.log(model.predict(np.concatenate([images, np.zeros_like(images[:1])])[..., None], verbose=0))
     margin = logs[:, 3] - logs[:, 8]
@@ -80,7 +80,7 @@ def test_deepfool_reports_when_no_flip_was_found(linear, images) -> None:  # typ
 
 def test_features_are_of_the_last_layers_input(images: np.ndarray) -> None:
     keras.utils.set_random_seed(0)
-    model = architectures.build_model("fast")
+    model = build.build_model("fast")
     found = attribution.penultimate_features(model, images)
     assert found.shape == (12, 256)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)

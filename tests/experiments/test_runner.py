@@ -20,7 +20,7 @@ from mnist_utils.experiments import grid, runner, store
 from mnist_utils.experiments.grid import Trial
 from mnist_utils.experiments.store import SweepError
 from mnist_utils.runs.find import read_run
-from mnist_utils.runs.record import run_lock
+from mnist_utils.runs.folder import run_lock
 from tests.conftest import Cli
 from tests.lazy import lazy
 

@@ -7,7 +7,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from papermill import inspect_notebook
 
-from mnist_utils.training.config import DEFAULTS_BY_MODEL, TrainConfig, given_fields
+from mnist_utils.training.config import TrainConfig, given_fields
+from mnist_utils.training.network import NAMES
 from tests.paths import CLONE
 
 TRAIN = CLONE / "notebooks" / "02_train.ipynb"
@@ -49,7 +50,7 @@ def test_the_training_notebook_has_no_other_parameters(parameters: dict[str, dic
     assert set(parameters) == set(TrainConfig.model_fields) | {"run", "results", "data_dir"}
 
 
-@pytest.mark.parametrize("model", DEFAULTS_BY_MODEL)
+@pytest.mark.parametrize("model", NAMES)
 @pytest.mark.parametrize("dataset", ["auto", "digits"])
 def test_the_defaults_are_those_of_mnist_train(model: str, dataset: str, defaults: dict[str, Any]) -> None:
     given = given_fields(defaults | {"model": model, "dataset": dataset})

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from mnist_utils.pipeline import report
-from mnist_utils.runs.record import mark_incomplete
+from mnist_utils.runs.folder import mark_incomplete
 from mnist_utils.runs.run import RunError, RunMetrics
 from mnist_utils.training.config import make_config
 from tests.fake_runs import fake_metrics

@@ -13,7 +13,7 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation.calibration import apply_temperature, expected_calibration_error
 from mnist_utils.runs import evaluate
 from mnist_utils.runs.find import read_run
-from mnist_utils.runs.record import mark_incomplete
+from mnist_utils.runs.folder import mark_incomplete
 from mnist_utils.runs.run import Run, RunError
 
 

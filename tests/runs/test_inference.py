@@ -23,15 +23,15 @@ from tests.paths import REFERENCE
 if TYPE_CHECKING:
     import keras
 
-    from mnist_utils.training import architectures
+    from mnist_utils.training import build
 else:
     keras = lazy("keras")
-    architectures = lazy("mnist_utils.training.architectures")
+    build = lazy("mnist_utils.training.build")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
-    model = architectures.build_model("fast")
+    model = build.build_model("fast")
     path = tmp_path_factory.mktemp("model") / "model.tflite"
     model.export(path, format="litert", verbose=False)
     return model, path

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from mnist_utils import ConfigError
 from mnist_utils.training.config import (
-    DEFAULTS_BY_MODEL,
     TrainConfig,
     allowed_values,
     choose_precision,
@@ -16,6 +15,7 @@ from mnist_utils.training.config import (
     given_fields,
     make_config,
 )
+from mnist_utils.training.network import NAMES, load_network
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
@@ -28,10 +28,11 @@ def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
     assert config.dataset == "auto"
 
 
-@pytest.mark.parametrize("model", DEFAULTS_BY_MODEL)
+@pytest.mark.parametrize("model", NAMES)
 def test_a_model_has_its_recipe(model: str) -> None:
-    config = make_config(model=model).model_dump()
-    assert {name: config[name] for name in DEFAULTS_BY_MODEL[model]} == DEFAULTS_BY_MODEL[model]
+    config, recipe = make_config(model=model).model_dump(), load_network(model).recipe
+    assert recipe
+    assert {name: config[name] for name in recipe} == recipe
 
 
 def test_the_earlier_systems_recipes() -> None:
@@ -67,7 +68,10 @@ def test_is_frozen() -> None:
         ({"learning_rate": "nan"}, "learning_rate: given nan; allowed: a number above 0 to 1"),
         ({"conv_dropout": 1.5}, "conv_dropout: given 1.5; allowed: a number from 0 below 1"),
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
-        ({"model": "nosuch"}, "model: given nosuch; allowed: fast, accurate, simple, branched"),
+        (
+            {"model": "nosuch"},
+            "model: given nosuch; allowed: fast, accurate, branched, simple, or your own: file.py or file.py:function",
+        ),
         (
             {"dataset": "nosuch"},
             "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it",
@@ -77,7 +81,10 @@ def test_is_frozen() -> None:
             "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity",
         ),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
-        ({"schedule": "step"}, "schedule: given step; allowed: constant, one_cycle"),
+        ({"schedule": "step"}, "schedule: given step; allowed: constant, cosine, one_cycle"),
+        ({"momentum": 0.9}, "momentum: given 0.9 with adam; allowed: with sgd and rmsprop"),
+        ({"optimizer": "lion"}, "optimizer: given lion; allowed: adam, adamw, sgd, rmsprop, nadam, adagrad"),
+        ({"weight_decay": -1}, "weight_decay: given -1; allowed: a number from 0 to 1"),
         ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
         ({"validation_fraction": 0}, "validation_fraction: given 0; allowed: a number above 0 to 0.5"),
         ({"train_limit": 5}, "train_limit: given 5; allowed: a whole number from 100"),
@@ -103,7 +110,7 @@ def test_all_errors_are_reported_at_once() -> None:
 
 def test_help_texts() -> None:
     assert allowed_values("epochs") == "a whole number from 1 to 10000"
-    assert default_text("epochs") == "fast 1, accurate 20, simple 13, branched 10"
+    assert default_text("epochs") == "fast 1, accurate 20, branched 10, simple 13"
     assert default_text("model") == "fast"
     assert default_text("patience") == "off"
     assert default_text("train_limit") == "all"
@@ -112,7 +119,8 @@ def test_help_texts() -> None:
 def test_notebook_parameters_may_ask_for_the_default() -> None:
     given = TrainConfig(model="branched").model_dump() | {"epochs": -1, "conv_dropout": -1.0, "schedule": "", "other": 3}
     found = given_fields(given)
-    assert found == TrainConfig(model="branched").model_dump() | {"epochs": None, "conv_dropout": None, "schedule": None}
+    default = dict.fromkeys(["epochs", "conv_dropout", "schedule", "from_run", "freeze"])
+    assert found == TrainConfig(model="branched").model_dump() | default
     with pytest.raises(KeyError, match="seed"):
         given_fields({name: value for name, value in given.items() if name != "seed"})
 

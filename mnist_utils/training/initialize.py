@@ -1,0 +1,77 @@
+"""A training that starts from another run's weights, and layers whose weights stay."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+from mnist_utils import ConfigError
+from mnist_utils.training.backend import keras
+from mnist_utils.training.build import all_layers, fold_temperature
+
+
+def copy_weights(start: Path, model: keras.Model, *, temperature: float = 1.0) -> None:
+    """Copy the weights of a saved model into a new one, layer by layer; the last layer's only if it has as many classes.
+
+    Parameters
+    ----------
+    start : Path
+        A ``model.keras``; loading it runs no code.
+    model : keras.Model
+        Changed in place.
+    temperature : float
+        What was folded into the saved model to calibrate it, and is taken out again.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be loaded, or its layers are not the model's.
+    """
+    try:
+        loaded = keras.saving.load_model(start, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"from: {start} cannot be loaded without running code: {str(error).splitlines()[0]}") from None
+    if isinstance(loaded.layers[-1], keras.layers.Dense):
+        loaded = fold_temperature(loaded, 1 / temperature)
+    old, new = ([layer for layer in all_layers(one) if layer.weights] for one in (loaded, model))
+    differing = [
+        number
+        for number, (before, after) in enumerate(zip(old, new, strict=False))
+        if [weights.shape for weights in before.weights] != [weights.shape for weights in after.weights]
+    ]
+    if len(old) != len(new) or set(differing) - {len(new) - 1}:
+        at = f"; the first difference is in {new[differing[0]].name}" if differing else ""
+        raise ConfigError(
+            f"from: {start.parent.name} has {len(old)} layers with weights, {model.name} {len(new)}{at}; "
+            "allowed: a run of the same network (--model), other classes or not"
+        )
+    for number, (before, after) in enumerate(zip(old, new, strict=True)):
+        if number not in differing:
+            after.set_weights(before.get_weights())
+
+
+def freeze_layers(model: keras.Model, patterns: str) -> None:
+    """Keep the weights of some layers as they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Changed in place.
+    patterns : str
+        Names of layers, or patterns, with commas between; empty: none.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches no layer with weights, or nothing is left to train.
+    """
+    known = [layer for layer in all_layers(model) if layer.weights]
+    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
+        matching = [layer for layer in known if fnmatch.fnmatchcase(layer.name, pattern)]
+        if not matching:
+            names = ", ".join(layer.name for layer in known)
+            raise ConfigError(f"freeze: given {pattern!r}, which no layer is called; allowed: {names}, or patterns as conv*")
+        for layer in matching:
+            layer.trainable = False
+    if not model.trainable_variables:
+        raise ConfigError(f"freeze: given {patterns}; allowed: at least one layer must be left to train")

@@ -1,0 +1,169 @@
+"""Networks by name: the built-in ones, and your own from a file or a notebook. Reading one here runs nothing of it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mnist_utils import ConfigError
+
+FUNCTION = "network"  # what a file's function is called where no other name is given
+_FOLDER = Path(__file__).with_name("architectures")
+NAMES = tuple(sorted((path.stem for path in _FOLDER.glob("[a-z]*.py")), key=lambda name: (name != "fast", name)))
+
+# The recipe of a network that brings none: what Keras's own optimiser and `fit` do.
+KERAS_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "label_smoothing": 0.0,
+    "augment": "none",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A function that returns a `keras.Model`, and the hyper-parameters that suit it.
+
+    Attributes
+    ----------
+    name : str
+        ``fast``, ``mine.py``, ``mine.py:wider``, or a function's name in a notebook.
+    text : str
+        The file or the function, as it is kept in a run.
+    recipe : dict
+        Defaults of hyper-parameters.
+    path : Path, optional
+        Of the file; None for a function in a notebook.
+    function : callable, optional
+        What was given in a notebook; otherwise the file's is made when it is needed.
+    """
+
+    name: str
+    text: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+    function: Callable[..., Any] | None = None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of `NAMES`."""
+        return self.path is not None and self.path.parent == _FOLDER
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What a run's configuration calls it: the name; of your own with eight digits of its hash: ``mine.py@1a2b3c4d``."""
+        return self.name if self.built_in else f"{self.name}@{self.sha256[:8]}"
+
+    @property
+    def function_name(self) -> str:
+        """What the function is called in its file."""
+        return self.name.partition(":")[2] or FUNCTION
+
+
+def load_network(given: str | Network | Callable[..., Any]) -> Network:
+    """Find a network.
+
+    Parameters
+    ----------
+    given : str, Network or callable
+        One of `NAMES`; a file and perhaps its function, ``path.py`` or ``path.py:function`` (default ``network``); or the
+        function itself. It returns a `keras.Model` and may take ``classes``, ``conv_dropout`` and ``dense_dropout``. A file
+        may carry ``recipe = {"epochs": 5, "learning_rate": 1e-3}``: its own defaults.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or the file cannot be read.
+    """
+    if isinstance(given, Network):
+        return given
+    if callable(given):
+        return _of_function(given)
+    file, _, function = given.partition(":")
+    if given in NAMES:
+        return _built_in(given)
+    if not file.endswith(".py"):
+        raise ConfigError(f"model: given {given or repr('')}; allowed: {allowed()}")
+    path = Path(file).expanduser().resolve()
+    name = path.name + (f":{function}" if function not in ("", FUNCTION) else "")
+    if not name.partition(":")[2].isidentifier() and ":" in name:
+        raise ConfigError(f"model: given {given!r}; allowed: a function's name after the colon")
+    text = _read(path)
+    return Network(name, text, _read_recipe(text, path), path)
+
+
+def allowed() -> str:
+    """Say what `load_network` takes, for error messages and help texts."""
+    return f"{', '.join(NAMES)}, or your own: file.py or file.py:function"
+
+
+@cache
+def _built_in(name: str) -> Network:
+    path = _FOLDER / f"{name}.py"
+    text = path.read_text(encoding="utf-8")
+    return Network(name, text, _read_recipe(text, path), path)
+
+
+def _of_function(function: Callable[..., Any]) -> Network:
+    try:
+        text = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        raise ConfigError(
+            f"model: the source of {function!r}, which a run keeps, is not available; allowed: a function of a cell or file"
+        ) from None
+    name = getattr(function, "__name__", "")
+    return Network(name if name.isidentifier() else FUNCTION, text, function=function)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"model: there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"model: {path} cannot be read: {reason}") from None
+
+
+def _read_recipe(text: str, path: Path) -> dict[str, Any]:
+    """Take ``recipe`` from a file's text, without running it."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else path
+        raise ConfigError(f"model: {where}: {getattr(error, 'msg', error)}") from None
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if not any(isinstance(target, ast.Name) and target.id == "recipe" for target in targets):
+            continue
+        try:
+            recipe = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+        except (ValueError, TypeError):
+            recipe = None
+        if not isinstance(recipe, dict) or not all(isinstance(name, str) for name in recipe):
+            raise ConfigError(
+                f'model: {path}, line {node.lineno}: recipe; allowed: names and plain values, as in {{"epochs": 5}}'
+            )
+        return recipe
+    return {}
+
+
+def short_name(identity: str) -> str:
+    """Turn an `identity` into a part of a folder's name: ``mine-wider``."""
+    return re.sub(r"[^\w.+=-]+", "-", identity.partition("@")[0].replace(".py", ""), flags=re.ASCII).strip("-.") or FUNCTION
