@@ -195,6 +195,7 @@ def create_app(model: Path) -> FastAPI:
 
     middleware.add_json_errors(app)
     app.add_middleware(middleware.limit_body)
+    app.add_middleware(middleware.answer_head)
     app.add_middleware(
         middleware.log_requests, registry=registry, known={getattr(route, "path", "") for route in app.routes}
     )
