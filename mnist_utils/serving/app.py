@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from fastapi import FastAPI, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, HTTPException, Response, UploadFile
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -38,16 +38,13 @@ from mnist_utils.serving.schemas import (
     OnePicture,
     Pictures,
     Predictions,
-    TensorFlowRequest,
-    TensorFlowResponse,
     error_responses,
-    parse_instances,
 )
+from mnist_utils.serving.tensorflow_serving import add_tensorflow_routes
 
 MAX_WAITING = 32  # requests being answered or waiting for it; the next is sent away
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own name: where worker processes put their counts
 _STATUS = {"cannot be opened": 400, "cannot be decoded": 400, "too large": 413, "not a picture": 415, "no digit": 422}
-_INSTANCES_BODY = {"required": True, "content": {"application/json": {"schema": TensorFlowRequest.model_json_schema()}}}
 T = TypeVar("T")
 
 # Of this process. Few threads: each may hold a picture of 200 MB, a HEIC or an AVIF of 400.
@@ -120,6 +117,11 @@ def create_app(model: Path) -> FastAPI:
     def count_rows(probabilities: NDArray[np.float32]) -> None:
         count(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
 
+    def classify_counted(images: NDArray[Any]) -> NDArray[np.float32]:
+        probabilities = classify(images)
+        count_rows(probabilities)
+        return probabilities
+
     @app.post("/predict", responses=error_responses(400, 408, 413, 415, 422, 503))
     async def predict_pictures(image: Pictures, digits: Literal["one", "many"] = "one") -> Predictions | Numbers:
         """Say which digit each picture in the field ``image`` shows; with ``digits=many``, which number in rows."""
@@ -160,24 +162,7 @@ def create_app(model: Path) -> FastAPI:
             **several,
         )
 
-    # The body is no parameter of the function: FastAPI would check it in the event loop, and only if it says it is JSON.
-    @app.post(
-        "/v1/models/mnist:predict",
-        responses=error_responses(400, 408, 413, 503),
-        openapi_extra={"requestBody": _INSTANCES_BODY},
-    )
-    async def predict_instances(request: Request) -> TensorFlowResponse:
-        """Predict as TF-Serving does, for (n, 28, 28) or (n, 28, 28, 1) numbers from 0 to 255, white on black."""
-        body = await request.body()
-        probabilities = await _run_in_thread(lambda: classify(parse_instances(body)))
-        count_rows(probabilities)
-        return TensorFlowResponse(predictions=probabilities.tolist())
-
-    @app.get("/v1/models/mnist")
-    async def model_status() -> dict[str, Any]:
-        """Report as TF-Serving does that the model is available."""
-        status = {"error_code": "OK", "error_message": ""}
-        return {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": status}]}
+    add_tensorflow_routes(app, len(classes), classify_counted, _run_in_thread)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, bool]:
@@ -210,6 +195,7 @@ def create_app(model: Path) -> FastAPI:
 
     middleware.add_json_errors(app)
     app.add_middleware(middleware.limit_body)
+    app.add_middleware(middleware.answer_head)
     app.add_middleware(
         middleware.log_requests, registry=registry, known={getattr(route, "path", "") for route in app.routes}
     )

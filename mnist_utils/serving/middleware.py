@@ -36,13 +36,14 @@ def add_json_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AnyHTTPException)
     async def expected(request: Request, error: AnyHTTPException) -> JSONResponse:
-        message = str(error.detail)
+        message, headers = str(error.detail), error.headers
         if error.status_code == 404:
             message = f"there is no {request.url.path}; see /openapi.json"
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
+            allowed = _with_head((headers or {}).get("Allow", ""))
+            headers = {**(headers or {}), "Allow": allowed}
             message = f"{request.method} does not go with {request.url.path}; allowed: {allowed}"
-        return failure(error.status_code, message, error.headers)
+        return failure(error.status_code, message, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -80,6 +81,28 @@ def _describe_form_error(request: Request, error: RequestValidationError) -> tup
 
 def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _with_head(allowed: str) -> str:
+    """Add HEAD to the methods of an address that has GET, see `answer_head`."""
+    methods = set(allowed.split(", "))
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+
+
+def answer_head(app: ASGIApp) -> ASGIApp:
+    """Answer HEAD as GET, without the body: FastAPI's routes know only the methods that they name."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await app({**scope, "method": "GET"}, receive, without_body)
+
+    return answer
 
 
 def limit_body(app: ASGIApp) -> ASGIApp:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from fastapi import File, HTTPException, UploadFile
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from fastapi import File, UploadFile
+from pydantic import BaseModel, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 MAX_IMAGES = 16  # of one request to /predict
-MAX_INSTANCES = 1_000  # of one request to TF-Serving's address
 
 # FastAPI itself writes `contentMediaType`, as OpenAPI 3.1 has it; generators of clients and tests know `format: binary`.
 _Upload = Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]
@@ -20,27 +17,6 @@ OnePicture = Annotated[list[_Upload], File(min_length=1, max_length=1)]  # a lis
 
 # A key that is there, and true, or not there at all.
 _Mark = Annotated[Literal[True] | SkipJsonSchema[None], Field(exclude_if=lambda mark: mark is None)]
-_Pixel = Annotated[float, Field(ge=0, le=255)]
-# `fail_fast`: else a body of a million wrong numbers makes a million errors.
-_SIDE = Field(min_length=28, max_length=28, fail_fast=True)
-_BATCH = Field(min_length=1, max_length=MAX_INSTANCES, fail_fast=True)
-_Image = Annotated[list[Annotated[list[_Pixel], _SIDE]], _SIDE]
-_ImageWithChannel = Annotated[list[Annotated[list[tuple[_Pixel]], _SIDE]], _SIDE]
-
-
-class TensorFlowRequest(BaseModel):
-    """TF-Serving's request: images of 28x28 or 28x28x1 numbers, white on black."""
-
-    model_config = ConfigDict(strict=True)  # "1" and true are no numbers
-    instances: Annotated[list[_Image], _BATCH] | Annotated[list[_ImageWithChannel], _BATCH] = Field(
-        union_mode="left_to_right"
-    )
-
-
-class TensorFlowResponse(BaseModel):
-    """TF-Serving's response: the probability of each digit, for each instance."""
-
-    predictions: list[list[float]]
 
 
 class Prediction(BaseModel):
@@ -126,28 +102,3 @@ _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error responses for OpenAPI."""
     return {status: {"model": ErrorResponse, **({"headers": _RETRY} if status == 503 else {})} for status in statuses}
-
-
-def parse_instances(body: bytes) -> NDArray[np.float32]:
-    """Check a request to TF-Serving's address, whatever its Content-Type, as TF-Serving does.
-
-    Returns
-    -------
-    float32 array, shape (n, 28, 28)
-
-    Raises
-    ------
-    HTTPException
-        With 413 for too many instances, 400 for whatever else is wrong.
-    """
-    try:
-        instances = TensorFlowRequest.model_validate_json(body).instances
-    except ValidationError as error:
-        for flaw in error.errors(include_url=False):
-            if flaw["type"] == "too_long" and flaw["ctx"]["max_length"] == MAX_INSTANCES:
-                number = f"{flaw['ctx']['actual_length']:,} instances"
-                raise HTTPException(413, f"{number}; allowed: {MAX_INSTANCES:,} in one request") from None
-            if flaw["type"] in ("less_than_equal", "greater_than_equal"):
-                raise HTTPException(400, f"instances: given {flaw['input']}; allowed: numbers from 0 to 255") from None
-        raise HTTPException(400, 'wanted {"instances": [...]}, each 28x28 or 28x28x1 numbers') from None
-    return np.asarray(instances, np.float32).reshape(-1, 28, 28)

@@ -115,14 +115,6 @@ def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
     failed(client.post("/explain", files=files(BLACK_ON_WHITE, BLACK_ON_WHITE)), 400, "/explain takes one")
 
 
-@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 28, 28, 1)])
-def test_tensorflow_servings_address_gives_the_same_probabilities(client: TestClient, shape: tuple[int, ...]) -> None:
-    batch = load_dataset("digits").x_test[:3]
-    response = client.post("/v1/models/mnist:predict", json={"instances": batch.reshape(shape).tolist()})
-    assert response.status_code == 200
-    np.testing.assert_array_equal(np.array(response.json()["predictions"], np.float32), inference.load_model(MODEL)(batch))
-
-
 def test_health_version_and_description(client: TestClient) -> None:
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"Success": True}
     facts = {"version": "0.1.0", "run": "reference", "architecture": "accurate", "dataset": "mnist"}
@@ -218,33 +210,6 @@ def test_any_bytes_are_answered_as_preprocessing_finds_them(client: TestClient) 
         assert response.json()["Success"] == (response.status_code == 200)
 
     check()
-
-
-def instances(pixel: Any, *, n: int = 1, columns: int = 28) -> bytes:
-    return json.dumps({"instances": [[[pixel] * columns] * 28] * n}).encode()
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "message"),
-    [
-        (b"", 400, "wanted"),
-        (b"[1]", 400, ""),
-        (b'{"instances": []}', 400, ""),
-        (b'{"instances": [[1, 2], [3]]}', 400, ""),
-        (b"[" * 100_000, 400, ""),
-        (instances("1"), 400, ""),
-        (instances(True), 400, ""),
-        (instances([0, 0]), 400, ""),
-        (instances(0, columns=29), 400, ""),
-        (instances(256), 400, "given 256; allowed: numbers from 0 to 255"),
-        (instances([-1]), 400, "given -1"),
-        (instances(float("nan")), 400, "given nan"),
-        (instances(0, n=1001), 413, "1,001 instances; allowed: 1,000"),
-    ],
-    ids=itertools.count(),
-)
-def test_bad_instances(client: TestClient, body: bytes, status: int, message: str) -> None:
-    failed(client.post("/v1/models/mnist:predict", content=body), status, message)
 
 
 def test_who_comes_while_all_places_are_taken_is_sent_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
+from starlette.routing import Route
 
 from mnist_utils.serving import middleware
 from mnist_utils.serving.app import create_app
@@ -31,8 +32,66 @@ def test_wrong_methods_and_addresses(client: TestClient) -> None:
     response = client.get("/predict")
     failed(response, 405, "GET does not go with /predict; allowed: POST")
     assert response.headers["allow"] == "POST"
-    failed(client.post("/healthz"), 405, "allowed: GET")
+    response = client.post("/healthz")
+    failed(response, 405, "POST does not go with /healthz; allowed: GET, HEAD")
+    assert response.headers["allow"] == "GET, HEAD"
     failed(client.get("/nosuch"), 404, "there is no /nosuch")
+
+
+ROUTES = [route for route in create_app(MODEL).routes if isinstance(route, Route)]
+GETS = [route.path for route in ROUTES if "GET" in (route.methods or ())]
+
+
+@pytest.mark.parametrize("path", [*GETS, "/nosuch", "/predict"])
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path: str) -> None:
+    head = client.head(path)
+    get = client.get(path)
+    assert head.status_code == get.status_code
+    if path != "/metrics":  # which counts the HEAD before it
+        assert head.headers == get.headers
+    assert int(head.headers["content-length"]) > 0
+
+
+def test_nothing_of_a_body_is_sent_after_head() -> None:
+    sent: list[Any] = []  # `client` would throw a body away
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/version", "query_string": b"", "http_version": "1.1"}
+    asyncio.run(create_app(MODEL)({**scope, "headers": []}, receive, send))
+    assert sent[0]["status"] == 200
+    assert [message["body"] for message in sent[1:]] == [b""]
+
+
+def test_head_is_for_every_get_and_not_in_the_description(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    assert {path for path, methods in described.items() if "get" in methods} == {*GETS} - {"/openapi.json"}
+    assert {method for methods in described.values() for method in methods} == {"get", "post"}
+
+
+def test_head_is_counted_and_logged_as_head(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.head("/v1/models/mnist/metadata")
+    client.head("/v1/models/mnist/versions/2")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["method"], first["path"], first["status"]) == ("HEAD", "/v1/models/mnist/metadata", 200)
+    assert (second["method"], second["path"], second["status"]) == ("HEAD", "/v1/models/mnist/versions/2", 404)
+    lines = client.get("/metrics").text.splitlines()
+    assert 'mnist_requests_total{method="HEAD",path="/v1/models/mnist/metadata",status="200"} 1.0' in lines
+    assert 'mnist_requests_total{method="HEAD",path="other",status="404"} 1.0' in lines
+
+
+def test_a_connection_goes_on_after_head(server: tuple[int, int]) -> None:
+    head = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+    status, answer = ask(server[0], head + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    first, body = answer.split(b"\r\n\r\n", 1)
+    assert status == 200
+    assert b"content-length: " in first
+    assert body.startswith(b"HTTP/1.1 200 ")
+    assert body.endswith(b'{"Success":true}')
 
 
 def test_an_error_of_ours_is_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
