@@ -93,7 +93,7 @@ def _installed_version(name: str) -> str:
 
 
 def _cpu() -> CheckResult:
-    from mnist_utils.training.config import choose_precision
+    from mnist_utils.training.precision import choose_precision
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:

@@ -19,6 +19,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.experiments import results
+from mnist_utils.runs.find import read_run, results_dir
 from mnist_utils.training.config import TrainConfig, make_config
 
 _MAX_TRIALS = 100_000
@@ -29,6 +30,7 @@ def _is_integer(annotation: Any) -> bool:
     return annotation is int or any(_is_integer(inner) for inner in get_args(annotation))
 
 
+_TEXT_FIELDS = {name for name, field in TrainConfig.model_fields.items() if field.annotation is str}  # paths have dots, too
 _INTEGER_FIELDS = {name for name, field in TrainConfig.model_fields.items() if _is_integer(field.annotation)}
 
 
@@ -89,6 +91,8 @@ def parse_values(name: str, value: Any) -> list[Any] | ValueRange:
             raise ConfigError(f"{name}: given an empty list; allowed: at least one value")
         return list(dict.fromkeys(str(one) for one in value))
     text = str(value).strip()
+    if name in _TEXT_FIELDS:
+        return list(dict.fromkeys(part.strip() for part in text.split(",")))
     if found := re.fullmatch(r"(log:)?(.+?)\.\.(.+)", text):
         return _parse_range(name, text, found)
     if found := re.fullmatch(r"(-?\d+):(-?\d+)(?::(\d+))?", text):
@@ -173,7 +177,11 @@ def _sample_settings(space: dict[str, Any], n: int) -> list[dict[str, Any]]:
 
 
 def make_trials(
-    given: Mapping[str, Any], *, random: int | None = None, data_dir: str | Path | None = None
+    given: Mapping[str, Any],
+    *,
+    random: int | None = None,
+    data_dir: str | Path | None = None,
+    runs_folder: Path | None = None,
 ) -> tuple[list[Trial], str]:
     """Make the trials of a sweep; all are checked before the first begins.
 
@@ -183,6 +191,8 @@ def make_trials(
         See `combine_values`.
     data_dir : path, optional
         See `load_dataset`; the data set is looked for here, once, so that ``auto`` means the same for all trials.
+    runs_folder : Path, optional
+        Folder of all runs, where ``from_run`` is looked for. Default: see `runs.find.results_dir`.
 
     Returns
     -------
@@ -194,7 +204,7 @@ def make_trials(
     Raises
     ------
     ConfigError
-        Names each bad value once.
+        Names each bad value once, or says how your own network breaks its contract.
     DataError
         If the data set is not available.
     """
@@ -208,11 +218,23 @@ def make_trials(
     if problems:
         raise ConfigError("\n".join(problems))
     dataset = _common_dataset(configs, data_dir)
+    configs = [_locate_start(config, results_dir(runs_folder)) for config in configs]
+    for config in {config.model: config for config in configs if not config.network.built_in}.values():
+        from mnist_utils.training.fit import check_network  # TensorFlow: only where it is needed
+
+        check_network(config.model_copy(update={"from_run": "", "freeze": ""}), len(dataset.classes))
     made = {}
     for config in configs:
         trial = _make_trial(config.for_dataset(dataset.name, len(dataset.x_train)), dataset.sha256)
         made[trial.key] = trial
     return list(made.values()), dataset.note
+
+
+def _locate_start(config: TrainConfig, runs_folder: Path) -> TrainConfig:
+    """Replace the name of the run to start from by its folder: a worker looks elsewhere."""
+    if not config.from_run:
+        return config
+    return config.model_copy(update={"from_run": str(read_run(config.from_run, runs_folder).path.resolve())})
 
 
 def _common_dataset(configs: list[TrainConfig], data_dir: str | Path | None) -> Dataset:

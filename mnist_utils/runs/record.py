@@ -22,7 +22,7 @@ from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import mark_complete, mark_incomplete, new_run_folder, remove_leftovers, run_lock
 from mnist_utils.runs.inference import FORMAT
-from mnist_utils.runs.run import FIGURES, NETWORK, Run, RunError, RunMetrics
+from mnist_utils.runs.run import AUGMENT, FIGURES, NETWORK, Run, RunError, RunMetrics
 from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def check_resumable(folder: Path, config: TrainConfig, dataset: Dataset) -> int:
 
 def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open the folder of a new or an incomplete run; refuse one that was started with something else."""
-    from mnist_utils.training.config import choose_precision
     from mnist_utils.training.fit import check_network
+    from mnist_utils.training.precision import choose_precision
 
     check_resumable(folder, config, dataset)
     if (folder / "config.json").exists():
@@ -148,11 +148,13 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     network = config.network
     if not network.built_in:
         files.write_text_atomic(folder / NETWORK, network.text)
+    if config.own_augment:
+        files.write_text_atomic(folder / AUGMENT, config.own_augment.text)
     start = find_start(config, folder.parent)
     content = {
         "format": FORMAT,
         "config": config.model_dump(),
-        "network": {"name": network.name, "sha256": network.sha256},
+        "network": {"name": network.name, "sha256": network.source.sha256},
         "from": {"run": start.name, "sha256": _sha256(start.path / "model.keras")} if start else None,
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
         "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes},

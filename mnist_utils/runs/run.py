@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 NOTEBOOKS = "notebooks"
 INCOMPLETE = "incomplete"
-NETWORK = "network.py"  # the text of a network that is not built in; read by people, never run
+NETWORK, AUGMENT = "network.py", "augment.py"  # the texts of what is not built in; read by people, never run
 FIGURES = "training_curves", "confusion_matrix"
 FILES = {  # of a complete run, with what each holds
     "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
@@ -40,6 +40,7 @@ FILES = {  # of a complete run, with what each holds
     "model.keras": "the model for Keras; takes (n, 28, 28, 1) from 0 to 255, white on black",
     "model.tflite": "the same for LiteRT, which predicts without TensorFlow",
     NETWORK: "the text of your own network, if it is one; only kept, never run from here",
+    AUGMENT: "the text of your own augmentation, if it is one; only kept, too",
     "figures/training_curves.png": "accuracy and loss, drawn",
     "figures/confusion_matrix.png": "which digit was taken for which, drawn",
 }

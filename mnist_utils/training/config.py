@@ -19,12 +19,13 @@ from pydantic import (
 )
 
 from mnist_utils import ConfigError
+from mnist_utils._support.own_function import OwnFunction, is_own, read_function
+from mnist_utils.data.augmentation import AUGMENTATIONS
 from mnist_utils.data.own import is_path
 from mnist_utils.data.sources import NAMES
 from mnist_utils.training import network as networks
 from mnist_utils.training.network import KERAS_DEFAULTS, Network, load_network
 
-Augment = Literal["none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adagrad"]
@@ -59,7 +60,7 @@ class TrainConfig(BaseModel):
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="share of the training images held out for validation, stratified"
     )
-    augment: Augment = Field(
+    augment: str = Field(
         "none",
         description="random changes of each image in each epoch; pictures is for photos, scans and drawings of digits; "
         "each kind from affine on changes more than the one before",
@@ -95,11 +96,13 @@ class TrainConfig(BaseModel):
     freeze: str = Field("", description="layers whose weights stay, by name or pattern, with commas between: conv*,dense")
 
     _network: Network | None = PrivateAttr(None)
+    _own_augment: OwnFunction | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any) -> None:
         """Keep the network that `make_config` found; a built-in one is found by its name."""
-        found = context.get("network") if isinstance(context, dict) else None
-        self._network = found or (load_network(self.model) if self.model in networks.NAMES else None)
+        found = context if isinstance(context, dict) else {}
+        self._own_augment = found.get("augment")
+        self._network = found.get("network") or (load_network(self.model) if self.model in networks.NAMES else None)
 
     @property
     def network(self) -> Network:
@@ -115,6 +118,19 @@ class TrainConfig(BaseModel):
                 f"model: {self.model} is your own, and only its text was kept; give its file: file.py:function"
             )
         return self._network
+
+    @property
+    def own_augment(self) -> OwnFunction | None:
+        """Your own augmentation; None if it is a built-in one.
+
+        Raises
+        ------
+        ConfigError
+            See `network`.
+        """
+        if self._own_augment is None and self.augment not in AUGMENTATIONS:
+            raise ConfigError(f"augment: {self.augment} is your own, and only its text was kept; give its file")
+        return self._own_augment
 
     @model_validator(mode="before")
     @classmethod
@@ -160,6 +176,13 @@ class TrainConfig(BaseModel):
             raise ValueError("no such model")
         return given
 
+    @field_validator("augment")
+    @classmethod
+    def _check_augment(cls, given: str, info: ValidationInfo) -> str:
+        if given not in AUGMENTATIONS and not (info.context or {}).get("augment"):
+            raise ValueError("no such augmentation")
+        return given
+
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_bool(cls, value: Any) -> Any:
@@ -174,6 +197,8 @@ def allowed_values(field: str) -> str:
         return f"{', '.join(NAMES)}, or a path with a / in it"
     if field == "model":
         return networks.allowed()
+    if field == "augment":
+        return f"{', '.join(AUGMENTATIONS)}, or your own: file.py or file.py:function"
     if field in ("from_run", "freeze"):
         return "text"
     schema = TrainConfig.model_json_schema()["properties"][field]
@@ -200,7 +225,7 @@ def make_config(**given: Any) -> TrainConfig:
     ----------
     **given
         Fields of `TrainConfig`; numbers may be text, as from a command line. None means default. ``model`` may be whatever
-        `load_network` takes: a name, a file, a function.
+        `load_network` takes: a name, a file, a function; ``augment`` may be a file or a function, too.
 
     Raises
     ------
@@ -210,9 +235,13 @@ def make_config(**given: Any) -> TrainConfig:
     network = load_network(given["model"] if given.get("model") is not None else "fast")
     if not network.built_in:
         network = replace(network, recipe=_check_recipe(network))
-    problems = []
+    context: dict[str, Any] = {"network": network}
+    given = given | {"model": network.identity}
+    if is_own(given.get("augment")):
+        context["augment"] = read_function(given["augment"], option="augment", default="augment")
+        given["augment"] = context["augment"].identity
     try:
-        return TrainConfig.model_validate(given | {"model": network.identity}, context={"network": network})
+        return TrainConfig.model_validate(given, context=context)
     except ValidationError as error:
         problems = _problems(error)
     raise ConfigError("\n".join(problems))
@@ -269,18 +298,3 @@ def default_text(field: str) -> str:
     return ", ".join(
         f"{model} {value:g}" if isinstance(value, float) else f"{model} {value}" for model, value in values.items()
     )
-
-
-def choose_precision(precision: str) -> str:
-    """Turn ``auto`` into the arithmetic that is fastest on this machine's CPU.
-
-    bfloat16 is faster if the CPU multiplies its matrices in hardware (AMX). Otherwise it is emulated, and these networks
-    take three times as long as in float32.
-    """
-    if precision != "auto":
-        return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:  # not Linux: no CPU with AMX runs macOS
-        return "float32"
-    return "mixed_bfloat16" if "amx_bf16" in flags else "float32"

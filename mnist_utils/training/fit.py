@@ -20,6 +20,7 @@ from mnist_utils._support.progress import ShowProgress, progress_display
 from mnist_utils.data.augmentation import augment, shift_and_tone
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.outliers import draw_outliers
+from mnist_utils.data.own_change import change_images
 from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.backend import batches, keras, seeded
 from mnist_utils.training.build import build_model, describe_additions
@@ -31,9 +32,10 @@ from mnist_utils.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from mnist_utils.training.config import TrainConfig, choose_precision
+from mnist_utils.training.config import TrainConfig
 from mnist_utils.training.initialize import freeze_layers
 from mnist_utils.training.optimizer import make_optimizer
+from mnist_utils.training.precision import choose_precision
 
 Targets = NDArray[np.float32]
 Initialize = Callable[[keras.Model], None]
@@ -89,14 +91,22 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
 
 
 def check_network(config: TrainConfig, classes: int, initialize: Initialize | None = None) -> list[str]:
-    """Build a configuration's network once, before anything is trained; say what had to be added to it.
+    """Build a configuration's network, and call your own augmentation, once before anything is trained.
+
+    Returns
+    -------
+    list of str
+        What had to be added to your own network, and what that means.
 
     Raises
     ------
     ConfigError
-        If your own network keeps not to the contract of `build_model`, `initialize` is for another one, or there is nothing
-        to freeze.
+        If your own network or augmentation breaks its contract, `initialize` is for another network, or there is nothing to
+        freeze.
     """
+    if config.own_augment:
+        blank = np.zeros((2, 28, 28), np.uint8)
+        change_images(blank, config.own_augment, np.random.default_rng(0), option="augment")
     if config.network.built_in and not config.from_run and not config.freeze:
         return []
     model = compile_model(config, 1, classes, initialize)
@@ -227,7 +237,10 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, class
     """
     random = np.random.default_rng((config.seed, epoch))
     order = random.permutation(len(x))
-    images = augment(x[order], config.augment, random, labels=y[order])
+    if config.own_augment:
+        images = change_images(x[order], config.own_augment, random, option="augment")
+    else:
+        images = augment(x[order], config.augment, random, labels=y[order])
     targets = one_hot_targets(y[order], config.label_smoothing, classes=classes)
     if config.augment == "pictures":
         outliers = random.random(len(images)) < _OUTLIERS

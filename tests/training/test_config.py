@@ -10,12 +10,12 @@ from mnist_utils import ConfigError
 from mnist_utils.training.config import (
     TrainConfig,
     allowed_values,
-    choose_precision,
     default_text,
     given_fields,
     make_config,
 )
 from mnist_utils.training.network import NAMES, load_network
+from mnist_utils.training.precision import choose_precision
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
@@ -78,7 +78,8 @@ def test_is_frozen() -> None:
         ),
         (
             {"augment": "flip"},
-            "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity",
+            "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity, "
+            "or your own: file.py or file.py:function",
         ),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
         ({"schedule": "step"}, "schedule: given step; allowed: constant, cosine, one_cycle"),
