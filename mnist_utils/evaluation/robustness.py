@@ -30,8 +30,8 @@ class Robustness:
     table : DataFrame
         A row for each corruption or data set (index: its name; the first is ``clean``); columns: group (clean, MNIST-C,
         ours, yours or other data), n, accuracy, low, high (Wilson's 95 % interval), difference (accuracy minus that on the
-        clean images, -1 to 1), p_value (of McNemar's exact test for no difference, with Holm's correction for the table). The
-        last two are NaN for ``clean`` and for other data, whose images differ.
+        clean images, -1 to 1), p_value (of McNemar's exact test for no difference, with Holm's correction for the table).
+        The last two are NaN for ``clean`` and for other data, whose images differ.
     mean, mean_interval : float, (float, float)
         Mean accuracy over the fifteen corruptions of MNIST-C, 0 to 1, with Student's 95 % interval over test images: an
         image's value is the share of its fifteen versions that are predicted correctly. The interval is NaN for a single

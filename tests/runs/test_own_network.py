@@ -83,7 +83,11 @@ def test_the_run_keeps_the_texts_and_their_hashes(run: Run) -> None:
     found = facts["config"]["model"], facts["config"]["augment"]
     assert found == (f"mine.py@{digest[:8]}", f"mine.py:darker@{digest[:8]}")
     assert [(run.path / name).read_text() for name in ("network.py", "augment.py")] == [FILE, FILE]
-    assert (facts["config"]["epochs"], facts["config"]["learning_rate"], facts["config"]["batch_size"]) == (2, 0.01, 32)
+    assert (facts["config"]["epochs"], facts["config"]["learning_rate"], facts["config"]["batch_size"]) == (
+        20,
+        0.01,
+        32,
+    )  # of digits, ten times as many epochs
 
 
 def test_its_model_keeps_the_contract(run: Run) -> None:
