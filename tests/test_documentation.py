@@ -150,6 +150,9 @@ def test_what_a_page_says_works(
     for kind, code in found:  # a file is shown after the command that reads it
         if kind == "yaml":
             (world / "sweep.yaml").write_text(code)
+        if kind == "python" and (file := re.match(r"# (\w+\.py)\n", code)):
+            with (world / file[1]).open("a") as own:
+                own.write(code + "\n")
     printed: Any = None  # the last output in JSON
     for kind, code in found:
         try:
@@ -163,7 +166,9 @@ def test_what_a_page_says_works(
                     out = run(words, mnist, monkeypatch)
                     printed = json.loads(out) if out.startswith(("[", "{")) else printed
             elif kind == "python":
-                exec(compile(code, str(page), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
+                script = world / "script.py"  # a file, as the text of a function is read from it
+                script.write_text(code)
+                exec(compile(code, str(script), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
             elif kind == "json":
                 check_form(json.loads(code), printed)
             else:
