@@ -35,6 +35,9 @@ def print_result(run: Run) -> None:
     """Print what a training found: accuracies with intervals, time, where the run lies."""
     found = run.trained()
     for part, numbers in ("validation", found.validation), ("test", found.test):
+        if numbers is None:
+            print(f"{part + ' accuracy':19}  none: all images were trained on, so the probabilities are not calibrated")
+            continue
         print(f"{part + ' accuracy':19}  {format_accuracy(numbers)} on {numbers.n:,} images of {run.dataset_name}")
     print(f"{'training time':19}  {found.seconds['training']:.1f} s")
     if run.dataset_note:

@@ -121,7 +121,9 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
             numbers = "incomplete", "", ""
         else:
             seconds = f"{run.metrics.seconds['training']:.1f} s"
-            numbers = format_accuracy(run.metrics.validation, "\n"), format_accuracy(run.metrics.test, "\n"), seconds
+            validated = run.metrics.validation
+            first = format_accuracy(validated, "\n") if validated else "none"
+            numbers = first, format_accuracy(run.metrics.test, "\n"), seconds
         table.add_row(run.name, f"{model}\n{recipe}", *numbers)
     show_table(table)
     for run in found:
@@ -134,7 +136,9 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
 def _as_json(run: Run) -> dict[str, Any]:
     row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.dataset_name}
     found = run.metrics
-    accuracies = {"validation": found.validation.accuracy, "test": found.test.accuracy} if found else {}
+    accuracies = (
+        {part: getattr(found, part) and getattr(found, part).accuracy for part in ("validation", "test")} if found else {}
+    )
     return row | {"config": run.facts.get("config", {}), "accuracy": accuracies, "epochs_done": run.epochs_done}
 
 

@@ -79,7 +79,7 @@ def load_dataset(
         sub-folder of their name. Default: the environment variable ``MNIST_DATA_DIR``. Without it, or if it has
         no copy, the caches are searched, then the mirrors are tried.
     validation_fraction : float
-        Share of the training images held out for validation, stratified by label.
+        Share of the training images held out for validation, stratified by label; 0: none.
     train_limit : int, optional
         Keep only this many of the remaining training images, stratified by label.
 
@@ -125,12 +125,16 @@ def _split(labels: Labels, validation_fraction: float, train_limit: int | None) 
 
     indices = np.arange(len(labels))
     classes = len(np.unique(labels))
-    if math.ceil(validation_fraction * len(labels)) < classes:  # fewer than one image per class
+    if validation_fraction and math.ceil(validation_fraction * len(labels)) < classes:  # fewer than one image per class
         raise DataError(
             f"validation_fraction: given {validation_fraction:g}; allowed for {len(labels)} images: "
             f"from {math.ceil(1000 * classes / len(labels)) / 1000:g}"
         )
-    train, validation = train_test_split(indices, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED)
+    train, validation = indices, indices[:0]
+    if validation_fraction:
+        train, validation = train_test_split(
+            indices, test_size=validation_fraction, stratify=labels, random_state=_SPLIT_SEED
+        )
     if train_limit is not None and train_limit > len(train):
         raise DataError(f"train_limit: given {train_limit}; allowed: up to the {len(train)} training images")
     if train_limit is not None and train_limit <= len(train) - classes:

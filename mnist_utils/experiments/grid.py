@@ -239,6 +239,10 @@ def _locate_start(config: TrainConfig, runs_folder: Path) -> TrainConfig:
 
 def _common_dataset(configs: list[TrainConfig], data_dir: str | Path | None) -> Dataset:
     """Load the one data set of all trials, with as many images as the largest `train_limit` asks for."""
+    if any(config.validation_fraction == 0 for config in configs):
+        raise ConfigError(
+            "validation_fraction: given 0; allowed in a sweep: above 0, as settings are compared by validation"
+        )
     fractions = {config.validation_fraction for config in configs}
     limits = [config.train_limit for config in configs if config.train_limit]  # `load_dataset` says if it has fewer
     found = {}

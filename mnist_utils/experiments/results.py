@@ -96,11 +96,11 @@ def trials_table(found: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in whole:
         metrics = run.trained()
-        low, high = metrics.validation.accuracy_interval
+        low, high = metrics.validated().accuracy_interval
         rows.append(
             {"run": run.name}
             | {name: recorded_value(run.facts["config"], name) for name in (*names, SEED)}
-            | {"validation": metrics.validation.accuracy, "low": low, "high": high}
+            | {"validation": metrics.validated().accuracy, "low": low, "high": high}
             | {"seconds": metrics.seconds["training"], "data": data[0], "commit": run.facts.get("git_commit") or ""}
         )
     return pd.DataFrame(rows).set_index("run")

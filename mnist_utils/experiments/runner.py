@@ -113,7 +113,7 @@ def run_trials(
 
     found, names = store.read_trials(folder, trials), varied_parameters(trials)
     todo = {trial.key: trial for trial in trials if not store.is_trained(found.get(trial.key))}
-    best = max((run.trained().validation.accuracy for run in store.trained_runs(found)), default=0.0)
+    best = max((run.trained().validated().accuracy for run in store.trained_runs(found)), default=0.0)
     with (
         store.shared_token(folder) as token,
         progress_display(len(trials), len(trials) - len(todo), enabled=progress) as show,
@@ -143,8 +143,8 @@ def run_trials(
                 line = store.store_failure(folder, trial.key, _failure_reason(error))
             else:
                 metrics = store.store_trial(folder, trial.key, packed).trained()
-                best = max(best, metrics.validation.accuracy)
-                line = f"{metrics.validation.accuracy:.2%} on validation, {metrics.seconds['training']:.1f} s"
+                best = max(best, metrics.validated().accuracy)
+                line = f"{metrics.validated().accuracy:.2%} on validation, {metrics.seconds['training']:.1f} s"
             show(done, _so_far(done, len(trials), best), line=f"{describe_trial(trial, names)}: {line}")
 
 

@@ -212,7 +212,7 @@ def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, vali
     from mnist_utils.training.fit import predict_probabilities
 
     if (validation.argmax(axis=1) == dataset.y_validation).all():
-        return 1.0  # without an error, nothing says how seldom there are errors; as with few images
+        return 1.0  # without an error, or without images, nothing says how seldom there are errors
     if config.augment != "pictures":
         return fit_temperature(validation, dataset.y_validation)
     random = np.random.default_rng((config.seed, 1))
@@ -236,7 +236,9 @@ def _train_and_write(
     trained = train(config, dataset, folder, initialize=initialize, callbacks=callbacks, progress=progress)
     mark_incomplete(folder, "training", "evaluation was not finished")
     start = time.perf_counter()
-    validation = predict_probabilities(trained.model, dataset.x_validation)
+    validation = np.zeros((0, len(dataset.classes)), np.float32)  # for a validation_fraction of 0
+    if len(dataset.x_validation):
+        validation = predict_probabilities(trained.model, dataset.x_validation)
     test = predict_probabilities(trained.model, dataset.x_test)  # the test set is opened here, once
     temperature = _temperature(config, dataset, trained.model, validation)
     model = fold_temperature(trained.model, temperature)
@@ -254,7 +256,7 @@ def _train_and_write(
     files.write_atomic(folder / "history.csv", lambda path: history.to_csv(path, index=False))
     seconds = {"training": round(float(history["seconds"].sum()), 2), "evaluation": round(time.perf_counter() - start, 2)}
     metrics = RunMetrics(
-        validation=compute_metrics(validation, dataset.y_validation),
+        validation=compute_metrics(validation, dataset.y_validation) if len(validation) else None,
         test=compute_metrics(test, dataset.y_test),
         temperature=temperature,
         seconds=seconds,

@@ -57,18 +57,33 @@ class RunMetrics:
 
     Attributes
     ----------
-    validation, test : Metrics
-        Of the model as it was trained, before its probabilities were calibrated; accuracies are the same after it.
+    validation : Metrics, optional
+        None where the run was trained on all images, with a validation_fraction of 0.
+    test : Metrics
+        As `validation`, of the model as it was trained, before its probabilities were calibrated; accuracies are the same
+        after it.
     seconds : dict
         ``training`` and ``evaluation``.
     temperature : float
         What the logits were divided by to calibrate them; fitted on the validation images.
     """
 
-    validation: Metrics
+    validation: Metrics | None
     test: Metrics
     seconds: dict[str, float]
     temperature: float = 1.0
+
+    def validated(self) -> Metrics:
+        """Return the validation metrics.
+
+        Raises
+        ------
+        RunError
+            If there are none.
+        """
+        if self.validation is None:
+            raise RunError("a run that was trained on all images (validation_fraction 0) has nothing to be chosen by")
+        return self.validation
 
 
 @dataclass(frozen=True)
@@ -259,10 +274,11 @@ class Run:
         metrics, figure = self.trained("figures yet"), figure or Figure()
         what = f"{self.config.model} on {self.dataset_name}, seed {self.config.seed}"
         if name == "training_curves":
-            found = metrics.validation
-            title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
+            found, title = metrics.validation, f"{what}: trained on all images, without validation"
+            if found:
+                title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
             return plots.training_curves(self.history(), title=title, figure=figure)
-        found = metrics.test
-        low, high = found.accuracy_interval
-        title = f"{what}: {found.accuracy:.2%} of {found.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
-        return plots.confusion_matrices(found.confusion_matrix, classes=self.classes, title=title, figure=figure)
+        test = metrics.test
+        low, high = test.accuracy_interval
+        title = f"{what}: {test.accuracy:.2%} of {test.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
+        return plots.confusion_matrices(test.confusion_matrix, classes=self.classes, title=title, figure=figure)

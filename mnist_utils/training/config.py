@@ -58,7 +58,7 @@ class TrainConfig(BaseModel):
         None, description="use only this many of the training images, stratified"
     )
     validation_fraction: float = Field(
-        0.1, gt=0, le=0.5, description="share of the training images held out for validation, stratified"
+        0.1, ge=0, le=0.5, description="share of the training images held out for validation, stratified; 0: none"
     )
     augment: str = Field(
         "none",
@@ -141,6 +141,10 @@ class TrainConfig(BaseModel):
     def _fill_defaults_of_model(self) -> Self:
         for name, value in self._defaults(self.dataset).items():
             self.__dict__[name] = value  # a frozen model refuses setattr
+        if self.patience and not self.validation_fraction:
+            raise ValueError(
+                f"patience: given {self.patience} without validation images; allowed: a validation_fraction above 0"
+            )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             raise ValueError(f"momentum: given {self.momentum:g} with {self.optimizer}; allowed: with sgd and rmsprop")
         return self

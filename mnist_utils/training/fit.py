@@ -181,7 +181,7 @@ def train(
                 )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
             row |= _validation(inference, dataset)
-            if not math.isfinite(row["loss"] + row["val_loss"]):
+            if not math.isfinite(row["loss"] + row.get("val_loss", 0)):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
                     f"Use a learning_rate below {config.learning_rate:g}."
@@ -214,6 +214,8 @@ def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    if not len(dataset.x_validation):  # validation_fraction 0
+        return {}
     # With `predict`, whose graph is needed at the end anyway: `evaluate` would make TensorFlow compile another one.
     found = predict_probabilities(model, dataset.x_validation).astype(np.float64)
     of_label = found[np.arange(len(found)), dataset.y_validation]
@@ -298,5 +300,5 @@ def _show_steps(
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5])
+    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5] if name in row)
     return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

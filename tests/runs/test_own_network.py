@@ -138,7 +138,7 @@ def test_a_training_goes_on_from_a_run(run: Run, mine: Path, tiny: Dataset) -> N
     digest = hashlib.sha256((run.path / "model.keras").read_bytes()).hexdigest()
     assert facts["from"] == {"run": "mine", "sha256": digest}
     # With such a small step, it is still the model it started from.
-    assert further.trained().validation.accuracy == run.trained().validation.accuracy
+    assert further.trained().validated().accuracy == run.trained().validated().accuracy
     np.testing.assert_allclose(further.history()["val_loss"].iloc[0], run.history()["val_loss"].iloc[-1], rtol=0.01)
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score
 
 from mnist_utils import ConfigError
 from mnist_utils._support import files as _support_files
-from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.runs import find, inference
 from mnist_utils.runs.compare import runs_table
 from mnist_utils.runs.environment import git_commit
@@ -51,7 +51,7 @@ def test_whole_runs_make_a_table(tiny_run: Run) -> None:
     begun = replace(tiny_run, incomplete="training was not finished", metrics=None)
     (row,) = runs_table([begun, tiny_run]).to_dict("records")
     assert [row[column] for column in ("run", "data", "model", "epochs", "seed")] == ["tiny", "digits", "fast", 2, 0]
-    assert row["validation"] == f"{tiny_run.trained().validation.accuracy:.2%}"
+    assert row["validation"] == f"{tiny_run.trained().validated().accuracy:.2%}"
     assert runs_table([begun]).empty
 
 
@@ -70,7 +70,7 @@ def test_metrics_predictions_and_models_agree(tiny_run: Run, tiny: Dataset) -> N
     np.testing.assert_array_equal(labels, tiny.y_test)
     assert tiny_run.trained().test.accuracy == accuracy_score(labels, probabilities.argmax(axis=1))
     assert tiny_run.trained().test.n == 360
-    assert tiny_run.trained().validation.n == 144
+    assert tiny_run.trained().validated().n == 144
     loaded = keras.saving.load_model(tiny_run.path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(loaded.predict(tiny.x_test[..., None], verbose=0), probabilities, atol=1e-5)
     np.testing.assert_allclose(inference.load_model(tiny_run.path / "model.tflite")(tiny.x_test), probabilities, atol=1e-5)
@@ -80,7 +80,7 @@ def test_history_is_one_row_an_epoch(tiny_run: Run) -> None:
     history = pd.read_csv(tiny_run.path / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert set(history) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
-    assert tiny_run.trained().validation.accuracy == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
+    assert tiny_run.trained().validated().accuracy == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
 
 
 def test_figures_are_pictures_that_name_data_and_n(tiny_run: Run) -> None:
@@ -212,3 +212,18 @@ def test_the_commit_is_gits_or_that_of_the_image(monkeypatch: pytest.MonkeyPatch
     assert git_commit() is None
     monkeypatch.setenv("MNIST_GIT_COMMIT", "c0ffee+")
     assert git_commit() == "c0ffee+"
+
+
+def test_a_training_on_all_images_has_no_validation(tmp_path: Path) -> None:
+    given = {"validation_fraction": 0, "train_limit": None, "epochs": 1}
+    config = make_config(**TINY | given)
+    dataset = load_dataset("digits", validation_fraction=0)
+    assert (len(dataset.x_train), len(dataset.x_validation)) == (1437, 0)
+    run = record_run(config, dataset, "all", tmp_path, progress=False)
+    assert (run.trained().validation, run.trained().temperature) == (None, 1.0)
+    assert list(run.history().columns) == ["epoch", "accuracy", "loss", "seconds"]
+    assert runs_table([run])["validation"].tolist() == ["none"]
+    assert find.list_runs(tmp_path)[0].name == "all"
+    assert run.predictions("validation")[0].shape == (0, 10)
+    with pytest.raises(RunError, match=r"trained on all images \(validation_fraction 0\) has nothing to be chosen by"):
+        run.trained().validated()

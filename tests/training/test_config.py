@@ -87,7 +87,7 @@ def test_is_frozen() -> None:
         ({"optimizer": "lion"}, "optimizer: given lion; allowed: adam, adamw, sgd, rmsprop, nadam, adagrad"),
         ({"weight_decay": -1}, "weight_decay: given -1; allowed: a number from 0 to 1"),
         ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
-        ({"validation_fraction": 0}, "validation_fraction: given 0; allowed: a number above 0 to 0.5"),
+        ({"validation_fraction": -0.1}, "validation_fraction: given -0.1; allowed: a number from 0 to 0.5"),
         ({"train_limit": 5}, "train_limit: given 5; allowed: a whole number from 100"),
         ({"patience": 0}, "patience: given 0; allowed: a whole number from 1"),
     ],
