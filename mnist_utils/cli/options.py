@@ -17,6 +17,12 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option(help="folder with MNIST's four IDX files or mnist.npz (or set MNIST_DATA_DIR)", show_default=False),
 ]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="resize your own pictures and do nothing else: they must be white on black, as MNIST's")
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="leave out those of your own pictures that cannot be read")
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
@@ -33,11 +39,15 @@ _PANELS = {
 
 def train_options() -> list[inspect.Parameter]:
     """Make an option of every field of `TrainConfig`, so that none is stated twice."""
-    from mnist_utils.training.config import TrainConfig, allowed_values, default_text
+    from mnist_utils.training.config import FLAGS, TrainConfig, allowed_values, default_text
 
     options, panel = [], ""
     for name, field in TrainConfig.model_fields.items():
         panel = _PANELS.get(name, panel)
+        if name in FLAGS:
+            flag = typer.Option(f"--{name.replace('_', '-')}", help=field.description, rich_help_panel=panel, metavar="")
+            options.append(_option(name, Annotated[bool, flag], False))
+            continue
         help_text = f"{field.description} [dim]({allowed_values(name)}) [default: {default_text(name)}][/dim]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",

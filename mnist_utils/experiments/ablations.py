@@ -33,12 +33,15 @@ MEASURES = {
 _BEST_OF = 2
 
 
-def load_subset(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
+def load_subset(
+    name: str, images: int, *, data_dir: str | Path | None = None, raw: bool = False, skip_unreadable: bool = False
+) -> Dataset:
     """Load a data set with only `images` of its training images, stratified; with all if it has no more, or for -1."""
-    whole = load_dataset(name, data_dir=data_dir)
+    reading: dict[str, Any] = {"data_dir": data_dir, "raw": raw, "skip_unreadable": skip_unreadable}
+    whole = load_dataset(name, **reading)
     if images == -1 or images >= len(whole.x_train):
         return whole
-    few = load_dataset(whole.given, data_dir=data_dir, train_limit=images)
+    few = load_dataset(whole.given, **reading, train_limit=images)
     return replace(few, note=whole.note)
 
 

@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 
 from mnist_utils.evaluation.statistics import ACCURACY_TOLERANCE, accuracy_interval, holm_correction
 from mnist_utils.runs.run import Run, RunError
-from mnist_utils.training.config import TrainConfig, make_config
+from mnist_utils.training.config import FLAGS, TrainConfig, make_config
 
 SEED = "seed"
 
@@ -43,8 +43,9 @@ def varied_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Parameters
     ----------
     configs : sequence of mapping
-        Fields of `TrainConfig` with their values; one that an earlier version did not have counts as None.
+        Fields of `TrainConfig` with their values; one that an earlier version did not have counts as None, or as off.
     """
+    configs = [dict.fromkeys(FLAGS, False) | dict(config) for config in configs]
     names = [name for name in TrainConfig.model_fields if len({config.get(name) for config in configs}) > 1]
     # A model has defaults of its own: epochs, say, that vary with it and not by themselves.
     of = {(config["model"], config["dataset"]) for config in configs}
@@ -87,7 +88,7 @@ def trials_table(found: Sequence[Run]) -> pd.DataFrame:
         low, high = metrics.validation.accuracy_interval
         rows.append(
             {"run": run.name}
-            | {name: run.facts["config"].get(name) for name in (*names, SEED)}
+            | {name: run.facts["config"].get(name, False if name in FLAGS else None) for name in (*names, SEED)}
             | {"validation": metrics.validation.accuracy, "low": low, "high": high}
             | {"seconds": metrics.seconds["training"], "data": data[0], "commit": run.facts.get("git_commit") or ""}
         )
@@ -201,6 +202,8 @@ def format_value(name: str, value: Any) -> str:
     """Write a parameter's value as a person would."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return {"train_limit": "all", "patience": "off"}.get(name, "none")
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"  # as it is given
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 

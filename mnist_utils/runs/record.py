@@ -171,7 +171,10 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     RunError
         Names what differs.
     """
-    had = run.facts["config"] | {"sha256": run.sha256}
+    from mnist_utils.training.config import TrainConfig
+
+    had = {name: field.default for name, field in TrainConfig.model_fields.items()}  # of what an earlier version had not
+    had |= run.facts["config"] | {"sha256": run.sha256}
     differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
     if differing:
         raise RunError(

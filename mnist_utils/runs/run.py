@@ -231,6 +231,8 @@ class Run:
             data_dir=None if own else data_dir,
             validation_fraction=self.config.validation_fraction,
             train_limit=self.config.train_limit,
+            raw=self.config.raw,
+            skip_unreadable=self.config.skip_unreadable,
         )
         if dataset.sha256 != self.sha256:
             raise RunError(

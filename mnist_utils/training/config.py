@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mnist_utils import ConfigError
 from mnist_utils.data.own import is_path
@@ -89,6 +89,10 @@ class TrainConfig(BaseModel):
     dataset: str = Field(
         "auto", description="data set; auto is mnist if available, otherwise digits; or the path of your own data"
     )
+    raw: bool = Field(
+        False, description="resize your own pictures and do nothing else to them: they must be white on black, as MNIST's"
+    )
+    skip_unreadable: bool = Field(False, description="leave out those of your own pictures that cannot be read")
     train_limit: Annotated[int, Field(ge=100)] | None = Field(
         None, description="use only this many of the training images, stratified"
     )
@@ -157,16 +161,21 @@ class TrainConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_bool(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # pydantic would convert True to 1
-            raise ValueError("no field is a bool")
+    def _refuse_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name not in FLAGS:  # pydantic would convert True to 1
+            raise ValueError("the field is no bool")
         return value
+
+
+FLAGS = frozenset(name for name, field in TrainConfig.model_fields.items() if field.annotation is bool)
 
 
 def allowed_values(field: str) -> str:
     """Describe the allowed values of a field of `TrainConfig`, for error messages and help texts."""
     if field == "dataset":
         return f"{', '.join(NAMES)}, or a path with a / in it"
+    if field in FLAGS:
+        return "true, false"
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]
@@ -228,6 +237,8 @@ def default_text(field: str) -> str:
     values = {model: getattr(TrainConfig(model=model), field) for model in get_args(ModelName)}
     if values["fast"] is None:
         return "off" if field == "patience" else "all"
+    if field in FLAGS:
+        return "off"
     if field == "model" or len(set(values.values())) == 1:
         return str(values["fast"])
     return ", ".join(

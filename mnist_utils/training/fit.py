@@ -57,13 +57,15 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = None) -> tuple[TrainConfig, Dataset]:
+def load_training_data(
+    config: TrainConfig, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
+) -> tuple[TrainConfig, Dataset]:
     """Load a configuration's data set; return both, with ``auto`` replaced by the data set's name.
 
     Parameters
     ----------
     config : TrainConfig
-    data_dir : path, optional
+    data_dir, done
         See `load_dataset`.
 
     Raises
@@ -80,6 +82,9 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
         data_dir=data_dir,
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
+        raw=config.raw,
+        skip_unreadable=config.skip_unreadable,
+        done=done,
     )
     return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
