@@ -67,6 +67,8 @@ def find_pictures(path: Path, least: int) -> list[Picture]:
             if not files:
                 raise DataError(f"dataset: class {folder.name} has no picture in {folder}; read are {', '.join(SUFFIXES)}")
             found += [Picture(part, folder.name, str(file.relative_to(path)), file) for file in files]
+        if "test" in parts and not class_folders(above):
+            raise DataError(f"dataset: {above} holds no folder of pictures for each class")
     labels = {part: {one.label for one in found if one.part == part} for part in parts}
     if found:
         check_count(path, len(set().union(*labels.values())), least)  # before the time that reading takes

@@ -176,6 +176,14 @@ def test_folders_with_something_wrong(tmp_path: Path) -> None:
         read_own(tmp_path / "parts")
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_part_without_pictures_is_no_part_to_be_made(tmp_path: Path, part: str) -> None:
+    write_shapes(tmp_path / ("train" if part == "test" else "test"), 6)
+    (tmp_path / part).mkdir()
+    with pytest.raises(DataError, match=f"{part} holds no folder of pictures for each class$"):
+        read_own(tmp_path)
+
+
 @pytest.mark.parametrize(("n", "words"), [(1, "1 class;"), (101, "101 classes;")])
 def test_the_number_of_classes_is_told_before_the_time_that_reading_takes(tmp_path: Path, n: int, words: str) -> None:
     for label in range(n):

@@ -121,7 +121,7 @@ def test_the_server_names_classes(results: Path) -> None:
         )
 
 
-def test_a_raw_run_loads_its_raw_images_again(tmp_path: Path) -> None:
+def test_a_raw_run_loads_its_raw_images_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_shapes(tmp_path / "shapes", 12)
     (folder / "cross" / "0.png").write_bytes(b"no picture")
     config = make_config(dataset=str(folder), raw=True, skip_unreadable=True, epochs=1)
@@ -134,6 +134,8 @@ def test_a_raw_run_loads_its_raw_images_again(tmp_path: Path) -> None:
     assert again.sha256 == dataset.sha256 != load_dataset(str(folder), skip_unreadable=True).sha256
     moved = folder.rename(tmp_path / "elsewhere")
     assert read_run("raw", tmp_path / "results").dataset(moved).sha256 == dataset.sha256
+    monkeypatch.chdir(tmp_path)
+    assert read_run("raw", tmp_path / "results").dataset("elsewhere").sha256 == dataset.sha256
 
 
 # --- mnist evaluate RUN --dataset ---
