@@ -122,6 +122,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_bytes(packed(seven(), "JPEG" if name.endswith("jpg") else "PNG"))
     (tmp_path / "parameters.yaml").write_text("epochs: 3\n")
     write_shapes(tmp_path / "shapes", 20)
+    write_shapes(tmp_path / "drawn", 20)
     digits = load_dataset("digits")
     write_csv(tmp_path / "train.csv", digits.x_train[:300], digits.y_train[:300])
     write_csv(tmp_path / "test.csv", digits.x_test[:20], None)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnist_utils import MnistError
-from mnist_utils.data.sources import find_copy
+from mnist_utils.data.sources import DataNotFoundError, find_copy
 from mnist_utils.runs.find import list_runs
 
 State = Literal["ok", "missing", "broken"]
@@ -127,6 +127,8 @@ def _gpu() -> CheckResult:
 def _mnist(data_dir: Path | None) -> CheckResult:
     try:
         where = find_copy("mnist", data_dir=data_dir)
+    except DataNotFoundError as error:
+        return CheckResult("mnist", "missing", *str(error).split("\n"))
     except (MnistError, OSError) as error:
         return CheckResult("mnist", "broken", str(error).replace("\n", " "), "replace it with an intact copy")
     if where:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -57,6 +59,15 @@ def show_table(table: Table) -> None:
 
     screen = Console()
     Console(width=screen.width if screen.is_terminal else 120).print(table)
+
+
+@contextmanager
+def reading_progress() -> Iterator[Callable[[int, int], None]]:
+    """Yield what `data.own.read_parts` tells of each picture; in a terminal, a bar shows it until the end of the block."""
+    from mnist_utils._support.progress import progress_display
+
+    with progress_display(1) as show:
+        yield lambda at, n: show(at / n, f"reading pictures: {at:,} of {n:,}")
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -213,6 +213,8 @@ def format_value(name: str, value: Any) -> str:
     """Write a parameter's value as a person would."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return {"train_limit": "all", "patience": "off"}.get(name, "none")
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"  # as it is given
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 

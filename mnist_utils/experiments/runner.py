@@ -55,7 +55,8 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
     """
     from mnist_utils.training.backend import keras, no_retracing_warnings
 
-    dataset = _load(config.dataset, config.validation_fraction, config.train_limit, data_dir)
+    given = "validation_fraction", "train_limit", "raw", "skip_unreadable"
+    dataset = _load(config.dataset, data_dir=data_dir, **{name: getattr(config, name) for name in given})
     if dataset.sha256 != sha256:
         _load.cache_clear()  # somebody may fix it while this worker lives
         found = f"{socket.gethostname()} has a {config.dataset} of SHA-256 {dataset.sha256[:12]}..."
@@ -69,10 +70,10 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
             return store.pack_run(record_run(config, dataset, key, Path(results), progress=False).path)
 
 
-@functools.lru_cache(maxsize=1)
-def _load(name: str, validation_fraction: float, train_limit: int | None, data_dir: Path | None) -> Dataset:
+@functools.lru_cache(maxsize=2)  # raw and not raw
+def _load(name: str, **given: Any) -> Dataset:
     """Load a data set once; trials are many."""
-    return load_dataset(name, data_dir=data_dir, validation_fraction=validation_fraction, train_limit=train_limit)
+    return load_dataset(name, **given)
 
 
 # --- on the client ----------------------------------------------------------------------------------------

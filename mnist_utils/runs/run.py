@@ -245,10 +245,12 @@ class Run:
 
         own = is_path(self.config.dataset)
         dataset = load_dataset(
-            str(data_dir or self.config.dataset) if own else self.dataset_name,
+            str(Path(data_dir or self.config.dataset).resolve()) if own else self.dataset_name,
             data_dir=None if own else data_dir,
             validation_fraction=self.config.validation_fraction,
             train_limit=self.config.train_limit,
+            raw=self.config.raw,
+            skip_unreadable=self.config.skip_unreadable,
         )
         if dataset.sha256 != self.sha256:
             raise RunError(

@@ -54,6 +54,10 @@ class TrainConfig(BaseModel):
     dataset: str = Field(
         "auto", description="data set; auto is mnist if available, otherwise digits; or the path of your own data"
     )
+    raw: bool = Field(
+        False, description="resize your own pictures and do nothing else to them: they must be white on black, as MNIST's"
+    )
+    skip_unreadable: bool = Field(False, description="leave out those of your own pictures that cannot be read")
     train_limit: Annotated[int, Field(ge=100)] | None = Field(
         None, description="use only this many of the training images, stratified"
     )
@@ -189,10 +193,13 @@ class TrainConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_bool(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # pydantic would convert True to 1
-            raise ValueError("no field is a bool")
+    def _refuse_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name not in FLAGS:  # pydantic would convert True to 1
+            raise ValueError("the field is no bool")
         return value
+
+
+FLAGS = frozenset(name for name, field in TrainConfig.model_fields.items() if field.annotation is bool)
 
 
 def allowed_values(field: str) -> str:
@@ -205,6 +212,8 @@ def allowed_values(field: str) -> str:
         return f"{', '.join(AUGMENTATIONS)}, or your own: file.py or file.py:function"
     if field in ("from_run", "freeze"):
         return "text"
+    if field in FLAGS:
+        return "true, false"
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]
@@ -288,17 +297,3 @@ def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         If a field is missing in `values`.
     """
     return {name: None if values[name] in ("", -1) else values[name] for name in TrainConfig.model_fields}
-
-
-def default_text(field: str) -> str:
-    """Describe the default of a field, for each model if they differ (for help texts)."""
-    values = {model: getattr(TrainConfig(model=model), field) for model in networks.NAMES}
-    if values["fast"] == "":
-        return "none"
-    if values["fast"] is None:
-        return "off" if field == "patience" else "all"
-    if field == "model" or len(set(values.values())) == 1:
-        return str(values["fast"])
-    return ", ".join(
-        f"{model} {value:g}" if isinstance(value, float) else f"{model} {value}" for model, value in values.items()
-    )

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
-from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.arrays import Images
 from mnist_utils._support.progress import ShowProgress, progress_display
-from mnist_utils.data.augmentation import augment, shift_and_tone
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.data.outliers import draw_outliers
 from mnist_utils.data.own_change import change_images
 from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.backend import batches, keras, seeded
@@ -33,18 +31,17 @@ from mnist_utils.training.checkpoint import (
     save_checkpoint,
 )
 from mnist_utils.training.config import TrainConfig
+from mnist_utils.training.epochs import epoch_images
 from mnist_utils.training.initialize import freeze_layers
 from mnist_utils.training.optimizer import make_optimizer
 from mnist_utils.training.precision import choose_precision
 
-Targets = NDArray[np.float32]
 Initialize = Callable[[keras.Model], None]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 
 # Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
 # count; with ten, the progress bar still moves smoothly and Ctrl-C acts at once.
 _STEPS_PER_EXECUTION = 10
-_OUTLIERS = 0.1  # the share of images that show no digit, for `pictures`
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,15 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = None) -> tuple[TrainConfig, Dataset]:
+def load_training_data(
+    config: TrainConfig, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
+) -> tuple[TrainConfig, Dataset]:
     """Load a configuration's data set; return both, with ``auto`` replaced by the data set's name.
 
     Parameters
     ----------
     config : TrainConfig
-    data_dir : path, optional
+    data_dir, done
         See `load_dataset`.
 
     Raises
@@ -86,6 +85,9 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
         data_dir=data_dir,
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
+        raw=config.raw,
+        skip_unreadable=config.skip_unreadable,
+        done=done,
     )
     return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
@@ -223,37 +225,6 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
         "val_accuracy": float((found.argmax(axis=1) == dataset.y_validation).mean()),
         "val_loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
     }
-
-
-def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, classes: int = 10) -> tuple[Images, Targets]:
-    """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
-
-    For ``pictures``, one image in ten becomes one that shows no digit.
-
-    Returns
-    -------
-    images : uint8 array, shape (n, 28, 28)
-    targets : float32 array, shape (n, classes)
-        The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes; where there is no
-        digit, the same for each.
-    """
-    random = np.random.default_rng((config.seed, epoch))
-    order = random.permutation(len(x))
-    if config.own_augment:
-        images = change_images(x[order], config.own_augment, random, option="augment")
-    else:
-        images = augment(x[order], config.augment, random, labels=y[order])
-    targets = one_hot_targets(y[order], config.label_smoothing, classes=classes)
-    if config.augment == "pictures":
-        outliers = random.random(len(images)) < _OUTLIERS
-        images[outliers] = shift_and_tone(draw_outliers(int(outliers.sum()), random), random)
-        targets[outliers] = 1 / targets.shape[1]
-    return images, targets
-
-
-def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = 10) -> Targets:
-    """Return each label's target probabilities, float32, shape (n, classes); see `epoch_images`."""
-    return np.eye(classes, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / classes)
 
 
 def compile_model(config: TrainConfig, n: int, classes: int = 10, initialize: Initialize | None = None) -> keras.Model:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import replace
@@ -21,8 +23,9 @@ from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.runs import find, inference
 from mnist_utils.runs.compare import runs_table
 from mnist_utils.runs.environment import git_commit
+from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import new_run_name
-from mnist_utils.runs.record import record_run
+from mnist_utils.runs.record import check_same_config, record_run
 from mnist_utils.runs.run import AUGMENT, FIGURES, FILES, NETWORK, Run, RunError
 from mnist_utils.training.config import TrainConfig, make_config
 from tests.conftest import TINY
@@ -105,6 +108,16 @@ def test_another_config_under_the_same_name_is_refused(tiny_run: Run, tiny: Data
         RunError, match=r"run tiny was started with epochs 2, now 3. Choose another name \(--run\), or delete"
     ):
         record_run(make_config(**TINY | {"epochs": 3}), tiny, "tiny", tiny_run.path.parent, progress=False)
+
+
+def test_a_run_of_a_version_without_a_field_is_one_with_its_default(tiny_run: Run, tiny: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.path, tmp_path / "old")
+    facts = json.loads((tmp_path / "old" / "config.json").read_text())
+    assert (facts["config"].pop("raw"), facts["config"].pop("skip_unreadable")) == (False, False)
+    (tmp_path / "old" / "config.json").write_text(json.dumps(facts))
+    assert record_run(make_config(**TINY), tiny, "old", tmp_path, progress=False).config.raw is False
+    with pytest.raises(RunError, match=r"run old was started with raw False, now True\. Choose"):
+        check_same_config(read_run("old", tmp_path), make_config(**TINY, raw=True).model_dump())
 
 
 def test_other_data_under_the_same_name_are_refused(tiny_run: Run, tiny: Dataset) -> None:

@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from mnist_utils import ConfigError
+from mnist_utils.cli.options import default_text
 from mnist_utils.training.config import (
+    FLAGS,
     TrainConfig,
     allowed_values,
-    default_text,
     given_fields,
     make_config,
 )
@@ -90,6 +91,8 @@ def test_is_frozen() -> None:
         ({"validation_fraction": -0.1}, "validation_fraction: given -0.1; allowed: a number from 0 to 0.5"),
         ({"train_limit": 5}, "train_limit: given 5; allowed: a whole number from 100"),
         ({"patience": 0}, "patience: given 0; allowed: a whole number from 1"),
+        ({"raw": "maybe"}, "raw: given maybe; allowed: true, false"),
+        ({"skip_unreadable": 2}, "skip_unreadable: given 2; allowed: true, false"),
     ],
 )
 def test_an_error_names_the_field_the_value_and_what_is_allowed(given: dict[str, Any], message: str) -> None:
@@ -115,6 +118,14 @@ def test_help_texts() -> None:
     assert default_text("model") == "fast"
     assert default_text("patience") == "off"
     assert default_text("train_limit") == "all"
+    assert (allowed_values("raw"), default_text("raw")) == ("true, false", "off")
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, True), ("true", True), (False, False), ("false", False), (None, False)])
+def test_a_flag_is_a_bool_or_its_text(given: Any, value: bool) -> None:
+    assert make_config(raw=given).raw is value
+    assert given_fields(make_config(raw=given).model_dump())["raw"] is value
+    assert {"raw", "skip_unreadable"} == FLAGS
 
 
 def test_notebook_parameters_may_ask_for_the_default() -> None:
