@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def data_command(
     dataset: Annotated[
         str,
-        typer.Option(help="a name, or the path of your own data; auto: mnist if available, else digits"),
+        typer.Option(help="a name (mnist train -h lists them), or the path of your own data; auto: mnist, else digits"),
     ] = "auto",
     raw: RawOption = False,
     skip_unreadable: SkipOption = False,

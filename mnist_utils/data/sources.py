@@ -22,10 +22,11 @@ def _make_source(
     packed: list[str],
     content: list[str | None] | None = None,
     *,
+    images: tuple[int, int] = (60_000, 10_000),  # training, test
     classes: tuple[str, ...] = DIGITS,
 ) -> Source:
     files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    rows = zip(files, (60_000, 60_000, 10_000, 10_000), packed, content or [None] * 4, strict=True)
+    rows = zip(files, (images[0], images[0], images[1], images[1]), packed, content or [None] * 4, strict=True)
     first, second, third, fourth = (Part(*row) for row in rows)
     return Source(name, mirrors, (first, second, third, fourth), classes)
 

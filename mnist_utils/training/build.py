@@ -13,6 +13,7 @@ import numpy as np
 
 from mnist_utils import ConfigError
 from mnist_utils._support.own_function import call_for, describe_error, with_its_folder
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.training.backend import keras, layers, ops
 from mnist_utils.training.network import Network, load_network
 
@@ -30,7 +31,7 @@ _NOTES = {
 def build_model(
     network: Network | str,
     *,
-    classes: int = 10,
+    classes: int = len(DIGITS),
     conv_dropout: float = 0.0,
     dense_dropout: float = 0.0,
     precision: str = "float32",

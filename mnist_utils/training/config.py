@@ -88,7 +88,7 @@ class TrainConfig(BaseModel):
         "one_cycle", description="learning rate over time; cosine decays to 0, one_cycle warms up before that"
     )
     label_smoothing: float = Field(
-        0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all ten classes"
+        0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all classes"
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="stop after this many epochs without a lower validation loss, and keep the best epoch"

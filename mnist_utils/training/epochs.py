@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.augmentation import augment, shift_and_tone
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.outliers import draw_outliers
 from mnist_utils.data.own_change import change_images
 from mnist_utils.training.config import TrainConfig
@@ -15,7 +16,9 @@ Targets = NDArray[np.float32]
 _OUTLIERS = 0.1  # the share of images that show no digit, for `pictures`
 
 
-def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, classes: int = 10) -> tuple[Images, Targets]:
+def epoch_images(
+    x: Images, y: Labels, config: TrainConfig, epoch: int, *, classes: int = len(DIGITS)
+) -> tuple[Images, Targets]:
     """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
 
     For ``pictures``, one image in ten becomes one that shows no digit.
@@ -41,6 +44,6 @@ def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, class
     return images, targets
 
 
-def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = 10) -> Targets:
+def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = len(DIGITS)) -> Targets:
     """Return each label's target probabilities, float32, shape (n, classes); see `epoch_images`."""
     return np.eye(classes, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / classes)

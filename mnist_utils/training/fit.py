@@ -17,6 +17,7 @@ from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images
 from mnist_utils._support.progress import ShowProgress, progress_display
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.own_change import change_images
 from mnist_utils.training import CHECKPOINT
@@ -227,7 +228,9 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def compile_model(config: TrainConfig, n: int, classes: int = 10, initialize: Initialize | None = None) -> keras.Model:
+def compile_model(
+    config: TrainConfig, n: int, classes: int = len(DIGITS), initialize: Initialize | None = None
+) -> keras.Model:
     """Build a model with its optimiser, ready to train on `n` images per epoch."""
     with seeded(config.seed):
         model = build_model(

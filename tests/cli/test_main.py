@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.sources import NAMES as DATASETS
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
@@ -93,7 +94,7 @@ def test_version(mnist: Cli) -> None:
         (("--model", "nosuch"), "mnist: model: given nosuch; allowed: fast, accurate, simple, branched\n"),
         (
             ("--dataset", "nosuch"),
-            "mnist: dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it\n",
+            f"mnist: dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it\n",
         ),
     ],
 )

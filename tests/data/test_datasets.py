@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mnist_utils import ConfigError, MnistError
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.idx import DataError, Part, Source
-from mnist_utils.data.sources import SOURCES, DataNotFoundError, cache_dir, find_copy
+from mnist_utils.data.sources import NAMES, SOURCES, DataNotFoundError, cache_dir, find_copy
 from mnist_utils.preprocessing.center import center_digit
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -126,7 +126,7 @@ def test_train_limit_keeps_the_validation_and_test_sets(folder: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(DataError, match="given 'cifar'; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path"):
+    with pytest.raises(DataError, match=f"given 'cifar'; allowed: {', '.join(NAMES)}, or a path"):
         load_dataset("cifar")
 
 

@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw
 
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.data.drawn import find_fonts, print_character, random_map, warp_sheet
 from mnist_utils.data.idx import DataError
 from mnist_utils.data.own import is_path, read_own, read_parts, split_parts, suggest_dataset
+from mnist_utils.preprocessing.center import center_digit
 from tests.pictures import packed
 
 RANDOM = np.random.default_rng(0)
@@ -55,6 +57,22 @@ def write_csv(path: Path, x: NDArray[Any], y: NDArray[Any] | None, *, header: bo
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
     content = struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_emnist(folder: Path, n: int) -> Path:
+    """Write `n` training and `n` // 3 test images of each of EMNIST's 47 balanced classes, printed, in its form."""
+    folder.mkdir()
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
+    fonts, random = find_fonts("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono-Oblique.ttf"), np.random.default_rng(0)
+    for part, of_each in ("train", n), ("test", n // 3):
+        labels = np.repeat(np.arange(47), of_each).astype(np.uint8)
+        printed = (print_character(letters[label], fonts[random.integers(len(fonts))], 34) for label in labels)
+        images = np.stack([center_digit(warp_sheet(sheet, random_map(random)) / 255) for sheet in printed])
+        write_idx(folder / f"emnist-balanced-{part}-images-idx3-ubyte.gz", images.swapaxes(1, 2))
+        write_idx(folder / f"emnist-balanced-{part}-labels-idx1-ubyte.gz", labels)
+    mapping = "".join(f"{label} {ord(letter)}\n" for label, letter in enumerate(letters))
+    (folder / "emnist-balanced-mapping.txt").write_text(mapping)
+    return folder
 
 
 def test_a_folder_of_pictures_per_class(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from mnist_utils import ConfigError
 from mnist_utils.cli.options import default_text
+from mnist_utils.data.augmentation import AUGMENTATIONS
+from mnist_utils.data.sources import NAMES as DATASETS
 from mnist_utils.training.config import (
     FLAGS,
     TrainConfig,
@@ -71,16 +73,15 @@ def test_is_frozen() -> None:
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
         (
             {"model": "nosuch"},
-            "model: given nosuch; allowed: fast, accurate, branched, simple, or your own: file.py or file.py:function",
+            f"model: given nosuch; allowed: {', '.join(NAMES)}, or your own: file.py or file.py:function",
         ),
         (
             {"dataset": "nosuch"},
-            "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it",
+            f"dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it",
         ),
         (
             {"augment": "flip"},
-            "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity, "
-            "or your own: file.py or file.py:function",
+            f"augment: given flip; allowed: {', '.join(AUGMENTATIONS)}, or your own: file.py or file.py:function",
         ),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
         ({"schedule": "step"}, "schedule: given step; allowed: constant, cosine, one_cycle"),
