@@ -20,6 +20,7 @@ from mnist_utils.data.sources import NAMES as DATASETS
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
+from mnist_utils.training.network import NAMES
 from tests import drawings
 from tests.conftest import TINY, Cli
 from tests.data.test_own import write_shapes
@@ -78,7 +79,7 @@ def test_train_help_explains_every_hyper_parameter_with_its_default_in_groups(mn
     from mnist_utils.training.config import TrainConfig
 
     for name, field in TrainConfig.model_fields.items():
-        assert f"--{name.replace('_', '-')} {field.description}" in words
+        assert f"--{'from' if name == 'from_run' else name.replace('_', '-')} {field.description}" in words
 
 
 def test_version(mnist: Cli) -> None:
@@ -91,7 +92,10 @@ def test_version(mnist: Cli) -> None:
         (("--epochs", "0"), "mnist: epochs: given 0; allowed: a whole number from 1 to 10000\n"),
         (("--batch-size", "-1"), "mnist: batch_size: given -1; allowed: a whole number from 1 to 60000\n"),
         (("--conv-dropout", "1.5"), "mnist: conv_dropout: given 1.5; allowed: a number from 0 below 1\n"),
-        (("--model", "nosuch"), "mnist: model: given nosuch; allowed: fast, accurate, simple, branched\n"),
+        (
+            ("--model", "nosuch"),
+            f"mnist: model: given nosuch; allowed: {', '.join(NAMES)}, or your own: file.py or file.py:function\n",
+        ),
         (
             ("--dataset", "nosuch"),
             f"mnist: dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it\n",

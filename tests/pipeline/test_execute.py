@@ -25,6 +25,7 @@ from mnist_utils.pipeline import parameters as pipeline_parameters
 from mnist_utils.pipeline.parameters import NotebookError
 from mnist_utils.runs import find
 from mnist_utils.runs.run import RunError
+from mnist_utils.training.network import NAMES
 from tests.conftest import Cli
 from tests.fake_runs import fake_run, write_run
 
@@ -141,7 +142,7 @@ def test_each_notebook_is_given_what_it_has_as_the_type_that_it_states() -> None
         ("rate", "nan", "rate: given nan; allowed: a number"),
         ("augment", "perhaps", "augment: given perhaps; allowed: true or false"),
         ("model", 3, "model: given 3; allowed: text"),
-        ("model", "fats", "model: given fats; allowed: fast, accurate, simple, branched"),
+        ("model", "fats", f"model: given fats; allowed: {', '.join(NAMES)}"),
         ("epohcs", "3", "epohcs: given 3, but no notebook that was chosen has it; did you mean epochs? allowed"),
         ("zzz", "3", "zzz: given 3, but no notebook that was chosen has it; allowed: augment"),
     ],
