@@ -103,6 +103,21 @@ class Run:
         return TrainConfig.model_construct(**self.facts["config"])  # checked when the run began
 
     @property
+    def imported(self) -> bool:
+        """Whether its model was made elsewhere, see `runs.importing`: nothing is known of its training."""
+        return bool(self.facts) and self.facts["config"].get("epochs") == 0
+
+    @property
+    def origin(self) -> str:
+        """Where the model comes from, in words."""
+        return f"imported, calibrated on {self.dataset_name}" if self.imported else f"trained on {self.dataset_name}"
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of `FIGURES` that can be drawn."""
+        return FIGURES[1:] if self.imported else FIGURES
+
+    @property
     def dataset_name(self) -> str:
         """The data set's name; ``?`` where no training began."""
         return str(self.facts["dataset"]["name"]) if self.facts else "?"
@@ -140,7 +155,11 @@ class Run:
 
     def describe(self) -> str:
         """Name the run, its model and what it was trained on, for the title of a figure."""
-        return f"run {self.name} ({self.config.model}, trained on {self.dataset_name}, seed {self.config.seed})"
+        return f"run {self.name} ({self.config.model}, {self.origin}{self._seed})"
+
+    @property
+    def _seed(self) -> str:
+        return "" if self.imported else f", seed {self.config.seed}"
 
     def trained(self, wanted: str = "model yet") -> RunMetrics:
         """Return the metrics; `wanted` is what a run without them has none of.
@@ -155,9 +174,17 @@ class Run:
         return self.metrics
 
     def history(self) -> pd.DataFrame:
-        """Read accuracy and loss, a row an epoch."""
+        """Read accuracy and loss, a row an epoch.
+
+        Raises
+        ------
+        RunError
+            If the model was imported.
+        """
         import pandas as pd
 
+        if self.imported:
+            raise RunError(f"run {self.name} was imported, not trained here: it has no history")
         return pd.read_csv(self.path / "history.csv")
 
     def predictions(self, part: Literal["validation", "test"] = "test") -> tuple[NDArray[np.float32], Labels]:
@@ -247,7 +274,7 @@ class Run:
         Parameters
         ----------
         name : str
-            One of `FIGURES`.
+            One of `figures`.
         figure : Figure, optional
             Where to draw: ``plt.figure()`` for one that is shown. Default: one that is only ever saved.
         """
@@ -256,7 +283,7 @@ class Run:
         from mnist_utils import plots
 
         metrics, figure = self.trained("figures yet"), figure or Figure()
-        what = f"{self.config.model} on {self.dataset_name}, seed {self.config.seed}"
+        what = f"{self.config.model} on {self.dataset_name}{self._seed}"
         if name == "training_curves":
             found = metrics.validation
             title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
