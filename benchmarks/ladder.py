@@ -20,7 +20,8 @@ from benchmarks.results import arguments, publish, where
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.training import fit
 from mnist_utils.training.backend import keras, layers
-from mnist_utils.training.config import choose_precision, make_config
+from mnist_utils.training.config import make_config
+from mnist_utils.training.precision import choose_precision
 
 
 @dataclass(frozen=True)

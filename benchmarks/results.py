@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_utils.runs.environment import cpu_name, package_versions
-from mnist_utils.training.config import choose_precision
+from mnist_utils.training.precision import choose_precision
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 END = "<!-- its end -->\n"

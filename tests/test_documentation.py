@@ -122,6 +122,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_bytes(packed(seven(), "JPEG" if name.endswith("jpg") else "PNG"))
     (tmp_path / "parameters.yaml").write_text("epochs: 3\n")
     write_shapes(tmp_path / "shapes", 20)
+    write_shapes(tmp_path / "drawn", 20)
     digits = load_dataset("digits")
     write_csv(tmp_path / "train.csv", digits.x_train[:300], digits.y_train[:300])
     write_csv(tmp_path / "test.csv", digits.x_test[:20], None)
@@ -158,6 +159,9 @@ def test_what_a_page_says_works(
     for kind, code in found:  # a file is shown after the command that reads it
         if kind == "yaml":
             (world / "sweep.yaml").write_text(code)
+        if kind == "python" and (file := re.match(r"# (\w+\.py)\n", code)):
+            with (world / file[1]).open("a") as own:
+                own.write(code + "\n")
     printed: Any = None  # the last output in JSON
     for kind, code in found:
         try:
@@ -171,7 +175,9 @@ def test_what_a_page_says_works(
                     out = run(words, mnist, monkeypatch)
                     printed = json.loads(out) if out.startswith(("[", "{")) else printed
             elif kind == "python":
-                exec(compile(code, str(page), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
+                script = world / "script.py"  # a file, as the text of a function is read from it
+                script.write_text(code)
+                exec(compile(code, str(script), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
             elif kind == "json":
                 check_form(json.loads(code), printed)
             else:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnist_utils import MnistError
-from mnist_utils.data.sources import find_copy
+from mnist_utils.data.sources import DataNotFoundError, find_copy
 from mnist_utils.runs.find import list_runs
 
 State = Literal["ok", "missing", "broken"]
@@ -93,7 +93,7 @@ def _installed_version(name: str) -> str:
 
 
 def _cpu() -> CheckResult:
-    from mnist_utils.training.config import choose_precision
+    from mnist_utils.training.precision import choose_precision
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
@@ -127,6 +127,8 @@ def _gpu() -> CheckResult:
 def _mnist(data_dir: Path | None) -> CheckResult:
     try:
         where = find_copy("mnist", data_dir=data_dir)
+    except DataNotFoundError as error:
+        return CheckResult("mnist", "missing", *str(error).split("\n"))
     except (MnistError, OSError) as error:
         return CheckResult("mnist", "broken", str(error).replace("\n", " "), "replace it with an intact copy")
     if where:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ def print_result(run: Run) -> None:
     """Print what a training or an import found: accuracies with intervals, time, where the run lies."""
     found = run.trained()
     for part, numbers in ("validation", found.validation), ("test", found.test):
+        if numbers is None:
+            print(f"{part + ' accuracy':19}  none: all images were trained on, so the probabilities are not calibrated")
+            continue
         print(f"{part + ' accuracy':19}  {format_accuracy(numbers)} on {numbers.n:,} images of {run.dataset_name}")
     if not run.imported:
         print(f"{'training time':19}  {found.seconds['training']:.1f} s")
@@ -55,6 +60,15 @@ def show_table(table: Table) -> None:
 
     screen = Console()
     Console(width=screen.width if screen.is_terminal else 120).print(table)
+
+
+@contextmanager
+def reading_progress() -> Iterator[Callable[[int, int], None]]:
+    """Yield what `data.own.read_parts` tells of each picture; in a terminal, a bar shows it until the end of the block."""
+    from mnist_utils._support.progress import progress_display
+
+    with progress_display(1) as show:
+        yield lambda at, n: show(at / n, f"reading pictures: {at:,} of {n:,}")
 
 
 def fail(message: str, status: int) -> NoReturn:

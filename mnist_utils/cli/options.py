@@ -17,6 +17,12 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option(help="folder with MNIST's four IDX files or mnist.npz (or set MNIST_DATA_DIR)", show_default=False),
 ]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="resize your own pictures and do nothing else: they must be white on black, as MNIST's")
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="leave out those of your own pictures that cannot be read")
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
@@ -34,11 +40,15 @@ _PANELS = {
 
 def train_options() -> list[inspect.Parameter]:
     """Make an option of every field of `TrainConfig`, so that none is stated twice."""
-    from mnist_utils.training.config import TrainConfig, allowed_values, default_text
+    from mnist_utils.training.config import FLAGS, TrainConfig, allowed_values
 
     options, panel = [], ""
     for name, field in TrainConfig.model_fields.items():
         panel = _PANELS.get(name, panel)
+        if name in FLAGS:
+            flag = typer.Option(f"--{name.replace('_', '-')}", help=field.description, rich_help_panel=panel, metavar="")
+            options.append(_option(name, Annotated[bool, flag], False))
+            continue
         help_text = f"{field.description} [dim]({allowed_values(name)}) [default: {default_text(name)}][/dim]"
         option = typer.Option(
             f"--{_SPELT.get(name, name).replace('_', '-')}",
@@ -61,6 +71,25 @@ def train_options() -> list[inspect.Parameter]:
         ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")], False),
     ]
     return options + [_option(*row) for row in fixed]
+
+
+def default_text(field: str) -> str:
+    """Describe the default of a field, for each model if they differ (for help texts)."""
+    from mnist_utils.training.config import FLAGS, TrainConfig
+    from mnist_utils.training.network import NAMES
+
+    values = {model: getattr(TrainConfig(model=model), field) for model in NAMES}
+    if values["fast"] == "":
+        return "none"
+    if values["fast"] is None:
+        return "off" if field == "patience" else "all"
+    if field in FLAGS:
+        return "off"
+    if field == "model" or len(set(values.values())) == 1:
+        return str(values["fast"])
+    return ", ".join(
+        f"{model} {value:g}" if isinstance(value, float) else f"{model} {value}" for model, value in values.items()
+    )
 
 
 def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:

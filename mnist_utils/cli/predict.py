@@ -81,7 +81,7 @@ def predict_command(
 def _write_submission(path: Path, files: list[str], predict: Any, classes: tuple[str, ...]) -> None:
     """Predict each row of a CSV of pixels; write the labels in Kaggle's form."""
     from mnist_utils._support.files import write_text_atomic
-    from mnist_utils.data.own import read_pixel_rows
+    from mnist_utils.data.own_tables import read_pixel_rows
 
     if len(files) != 1:
         raise ConfigError(f"submission: given {len(files)} files to predict; allowed: one CSV of 784 pixels a row")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnist_utils import ConfigError
 from mnist_utils.cli.console import format_accuracy, format_epochs, show_table
-from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
+from mnist_utils.cli.options import DataDirOption, JsonOption, RawOption, ResultsOption, SkipOption
 from mnist_utils.cli.pipeline import write_run_report
 
 if TYPE_CHECKING:
@@ -25,41 +26,94 @@ def evaluate_command(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="predict the test images again, changed in twenty ways")
     ] = False,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(help="with --robustness, a change of your own: file.py:function; repeatable", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="other data to predict: the path of your own, or a data set's name", show_default="the run's own"),
+    ] = None,
+    raw: RawOption = False,
+    skip_unreadable: SkipOption = False,
     results: ResultsOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a run: from its recorded predictions, or with [bold]--robustness[/bold] on corrupted test images.
+    """Evaluate a run: from its recorded predictions, on other data, or on corrupted test images.
 
-    With [bold]--robustness[/bold], the table and a figure are also written into the run's folder and its report.
+    With [bold]--dataset[/bold], all images of your own data are predicted, or their test part if they have one. Each of
+    their classes must be one of the run's. With [bold]--robustness[/bold], the table and a figure are also written into the
+    run's folder and its report.
     """
     from dataclasses import asdict
 
     from mnist_utils.runs.evaluate import summarize_run
     from mnist_utils.runs.find import read_run, results_dir
 
+    for name, given in ("raw", raw), ("skip_unreadable", skip_unreadable):
+        if given and dataset is None:
+            raise ConfigError(f"{name}: given without --dataset; allowed: with the path of your own pictures")
+    if robustness and dataset is not None:
+        raise ConfigError("robustness: given with --dataset; allowed: one of them, as it changes the run's own test images")
+    if corruption and not robustness:
+        raise ConfigError(f"corruption: given {corruption[0]} without --robustness; allowed: with it")
     found = read_run(run, results_dir(results))
+    if dataset is not None:
+        _evaluate_data(found, dataset, data_dir, raw, skip_unreadable, as_json)
+        return
     if robustness:
-        _evaluate_robustness(found, data_dir, as_json)
+        _evaluate_robustness(found, data_dir, corruption or [], as_json)
         return
     rows = asdict(summarize_run(found))
     if as_json:
         print(json.dumps({"run": found.name} | rows))
         return
     print(f"{found.describe()}; {rows['n']:,} test images, 95 % intervals over them")
+    _print_summary(rows)
+
+
+def _print_summary(rows: dict[str, Any]) -> None:
     for name in "accuracy", "expected_calibration_error":
         low, high = rows[f"{name}_interval"]
         print(f"{name.replace('_', ' '):26}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
     print(f"{'log loss':26}  {rows['log_loss']:.4f} nats")
 
 
-def _evaluate_robustness(run: Run, data_dir: Path | None, as_json: bool) -> None:
+def _evaluate_data(run: Run, name: str, data_dir: Path | None, raw: bool, skip_unreadable: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from mnist_utils.cli.console import reading_progress
+    from mnist_utils.runs.evaluate import evaluate_data
+    from mnist_utils.training.config import make_config
+
+    config = make_config(dataset=name, raw=raw, skip_unreadable=skip_unreadable)
+    with reading_progress() as done:
+        found = evaluate_data(
+            run, config.dataset, data_dir=data_dir, raw=config.raw, skip_unreadable=config.skip_unreadable, done=done
+        )
+    rows = asdict(found.summary)
+    if as_json:
+        about = {"run": run.name, "dataset": found.source, "part": found.part, "note": found.note}
+        print(json.dumps(about | rows))
+        return
+    print(run.describe())
+    print(f"{found.source}: {found.part}, n = {rows['n']:,}, 95 % intervals over them")
+    _print_summary(rows)
+    if found.note:
+        print(f"{'note':26}  {found.note}")
+
+
+def _evaluate_robustness(run: Run, data_dir: Path | None, own: list[str], as_json: bool) -> None:
     from mnist_utils._support.progress import progress_display
     from mnist_utils.runs.evaluate import evaluate_robustness, robustness_json, write_robustness
 
     with progress_display(1) as show:
         found = evaluate_robustness(
-            run, data_dir=data_dir, done=lambda step, steps: show(step / steps, f"{step} of {steps} kinds of images")
+            run,
+            data_dir=data_dir,
+            own=own,
+            done=lambda step, steps: show(step / steps, f"{step} of {steps} kinds of images"),
         )
     if as_json:
         print(json.dumps({"run": run.name} | robustness_json(found)))
@@ -122,7 +176,9 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
             numbers = "incomplete", "", ""
         else:
             seconds = "" if run.imported else f"{run.metrics.seconds['training']:.1f} s"
-            numbers = format_accuracy(run.metrics.validation, "\n"), format_accuracy(run.metrics.test, "\n"), seconds
+            validated = run.metrics.validation
+            first = format_accuracy(validated, "\n") if validated else "none"
+            numbers = first, format_accuracy(run.metrics.test, "\n"), seconds
         table.add_row(run.name, f"{model}\n{recipe}", *numbers)
     show_table(table)
     for run in found:
@@ -135,7 +191,9 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
 def _as_json(run: Run) -> dict[str, Any]:
     row = {"run": run.name, "path": str(run.path), "incomplete": run.incomplete, "dataset": run.dataset_name}
     found = run.metrics
-    accuracies = {"validation": found.validation.accuracy, "test": found.test.accuracy} if found else {}
+    accuracies = (
+        {part: getattr(found, part) and getattr(found, part).accuracy for part in ("validation", "test")} if found else {}
+    )
     return row | {"config": run.facts.get("config", {}), "accuracy": accuracies, "epochs_done": run.epochs_done}
 
 

@@ -74,7 +74,7 @@ def sweep_command(
         )
     if not given:
         raise ConfigError("nothing to vary: give at least one parameter with its values, as in -p seed 0:5")
-    trials, note = grid.make_trials(given, random=random, data_dir=data_dir)
+    trials, note = grid.make_trials(given, random=random, data_dir=data_dir, runs_folder=results)
     folder = store.new_sweep_folder(name or grid.sweep_name(trials), results_dir(results))
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     if note:

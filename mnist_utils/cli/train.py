@@ -6,12 +6,12 @@ import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnist_utils.cli.console import fail, format_epochs, print_result
-from mnist_utils.cli.options import DataDirOption, JsonOption
+from mnist_utils.cli.options import DataDirOption, JsonOption, RawOption, SkipOption
 
 if TYPE_CHECKING:
     pass
@@ -20,16 +20,21 @@ if TYPE_CHECKING:
 def data_command(
     dataset: Annotated[
         str,
-        typer.Option(help="a name, or the path of your own data; auto: mnist if available, else digits"),
+        typer.Option(help="a name (mnist train -h lists them), or the path of your own data; auto: mnist, else digits"),
     ] = "auto",
+    raw: RawOption = False,
+    skip_unreadable: SkipOption = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find or download a data set, check it, and describe it."""
+    from mnist_utils.cli.console import reading_progress
     from mnist_utils.data.datasets import load_dataset
     from mnist_utils.training.config import make_config
 
-    found = load_dataset(make_config(dataset=dataset).dataset, data_dir=data_dir)
+    config = make_config(dataset=dataset, raw=raw, skip_unreadable=skip_unreadable)
+    with reading_progress() as done:
+        found = load_dataset(config.dataset, data_dir=data_dir, raw=raw, skip_unreadable=skip_unreadable, done=done)
     facts = {
         "dataset": found.name,
         "source": found.source,
@@ -54,7 +59,7 @@ def train_command(
     data_dir: Path | None,
     as_json: bool,
     quiet: bool,
-    **hyper_parameters: str | None,
+    **hyper_parameters: Any,
 ) -> None:
     """Train a model, test it once, and record everything about it in a run's folder.
 
@@ -72,10 +77,12 @@ def train_command(
     name = new_run_name(config, folder) if run is None else new_run_folder(run, folder).name
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
-        with console.status("loading TensorFlow and the data"):
+        with console.status("loading TensorFlow and the data") as status:
             from mnist_utils.training.fit import check_network, load_training_data
 
-            config, dataset = load_training_data(config, data_dir=data_dir)
+            config, dataset = load_training_data(
+                config, data_dir=data_dir, done=lambda at, n: status.update(f"reading pictures: {at:,} of {n:,}")
+            )
             start = find_start(config, folder)
             notes = [dataset.note, *check_network(config, len(dataset.classes), make_initialize(config, folder))]
         for note in filter(None, notes):

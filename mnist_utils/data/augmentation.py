@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.drawn import draw_digits
 
+AUGMENTATIONS = "none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"
+
 Floats = NDArray[np.float32]
 _Sides = NDArray[np.int64]
 
@@ -29,7 +31,8 @@ def augment(x: Images, kind: str, random: np.random.Generator, *, labels: Labels
     Parameters
     ----------
     x : uint8 array, shape (n, 28, 28), white on black
-    kind : {"none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"}
+    kind : str
+        One of `AUGMENTATIONS`.
         shift: by at most one pixel. pictures: for photos, scans and drawings of digits: a part of the images, at random, is
         replaced by the same digit as others draw or print it (`draw_digits`); then shift, and for a part also polarity.
         affine: rotation (up to 15 degrees), scale (10 %), shear (0.2) and shift (2.5 pixels). elastic: affine, and a smooth

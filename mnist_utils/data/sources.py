@@ -22,10 +22,11 @@ def _make_source(
     packed: list[str],
     content: list[str | None] | None = None,
     *,
+    images: tuple[int, int] = (60_000, 10_000),  # training, test
     classes: tuple[str, ...] = DIGITS,
 ) -> Source:
     files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    rows = zip(files, (60_000, 60_000, 10_000, 10_000), packed, content or [None] * 4, strict=True)
+    rows = zip(files, (images[0], images[0], images[1], images[1]), packed, content or [None] * 4, strict=True)
     first, second, third, fourth = (Part(*row) for row in rows)
     return Source(name, mirrors, (first, second, third, fourth), classes)
 
@@ -79,6 +80,9 @@ SOURCES = {
 NAMES = ("auto", "mnist", "digits", *(name for name in SOURCES if name != "mnist"))  # of the data sets that need no path
 
 
+_NAMED = 4  # files of a folder, in an error
+
+
 def cache_dir() -> Path:
     """Return the folder where downloads are kept."""
     with warnings.catch_warnings(action="ignore"):  # in notebooks, its unused progress bar warns of a missing widget
@@ -87,9 +91,14 @@ def cache_dir() -> Path:
     return Path(pooch.os_cache("mnist-workbench"))
 
 
-def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labels, Images, Labels], str]:
-    """Search folder, caches and mirrors, in that order; a damaged copy is an error and ends the search."""
-    found, tried = _search(source, folder)
+def find_arrays(source: Source, data_dir: str | Path | None) -> tuple[tuple[Images, Labels, Images, Labels], str]:
+    """Search a folder that was given and no other; else MNIST_DATA_DIR, caches and mirrors, in that order.
+
+    A damaged copy is an error and ends the search.
+    """
+    if data_dir:
+        return _read_given(source, Path(data_dir))
+    found, tried = _search(source, given_folder())
     if found:
         return found
     ours = cache_dir() / source.name
@@ -107,7 +116,7 @@ def find_arrays(source: Source, folder: Path | None) -> tuple[tuple[Images, Labe
 
 
 def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
-    """Return the location of a complete copy of a data set on this machine; empty if none. Downloads nothing.
+    """Return the location of a complete copy of a data set on this machine; empty if none was found. Downloads nothing.
 
     Parameters
     ----------
@@ -117,16 +126,52 @@ def find_copy(name: str, *, data_dir: str | Path | None = None) -> str:
     Raises
     ------
     DataError
-        If the copy is damaged.
+        If the copy is damaged, or a folder was given that has none (`DataNotFoundError`).
     """
-    found, _ = _search(SOURCES[name], given_folder(data_dir))
+    if data_dir:
+        return _read_given(SOURCES[name], Path(data_dir))[1]
+    found, _ = _search(SOURCES[name], given_folder())
     return found[1] if found else ""
 
 
-def given_folder(data_dir: str | Path | None) -> Path | None:
-    """Return the user's data folder: the argument, otherwise MNIST_DATA_DIR; None if neither is set."""
-    given = data_dir or os.environ.get("MNIST_DATA_DIR")
+def given_folder() -> Path | None:
+    """Return the folder in MNIST_DATA_DIR; None if it is not set."""
+    given = os.environ.get("MNIST_DATA_DIR")
     return Path(given) if given else None
+
+
+def _places(source: Source, folder: Path) -> tuple[Path, ...]:
+    return (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,)
+
+
+def _read_given(source: Source, folder: Path) -> tuple[tuple[Images, Labels, Images, Labels], str]:
+    """Read the copy in a folder that a person named: another one would not be what was asked for."""
+    for place in _places(source, folder):
+        if found := _read_folder(source, place):
+            return found, str(place)
+    from mnist_utils.data.own import suggest_dataset  # imports the reader of pictures, which this module does without
+
+    files = "the four IDX files (train-images-idx3-ubyte and so on, .gz or not)"
+    fix = f"Give the folder that holds {files} or mnist.npz, or leave data_dir out."
+    if source.name != "mnist":
+        fix = f"Give the folder above {source.name}/, which holds {files}, or leave data_dir out."
+    inside = sorted(path.parent for form in ("*", "*/*") for path in folder.glob(f"{form}/train-images?idx3-ubyte*"))
+    deeper = [path for path in inside if not {path.name, path.parent.name} & (SOURCES.keys() - {"mnist"})]
+    if deeper and source.name == "mnist":
+        fix = f"Give --data-dir {deeper[0]}"
+    elif own := suggest_dataset(folder):
+        fix = f"For your own data: --dataset {own}"
+    raise DataNotFoundError(f"data_dir: there is no {source.name} in {folder}, which {_describe_folder(folder)}.\n{fix}")
+
+
+def _describe_folder(folder: Path) -> str:
+    """Say what is in a folder."""
+    if not folder.is_dir():
+        return "is no folder" if folder.exists() else "does not exist"
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    if len(names) > _NAMED:
+        names = [*names[:_NAMED], f"{len(names) - _NAMED:,} more"]
+    return f"holds {', '.join(names)}" if names else "is empty"
 
 
 def _search(
@@ -135,7 +180,7 @@ def _search(
     """Search folder and caches; return the arrays with their location, or None, and the locations without a copy."""
     tried: list[str] = []
     if folder is not None:
-        for place in (folder / source.name, folder) if source.name == "mnist" else (folder / source.name,):
+        for place in _places(source, folder):
             if found := _read_folder(source, place):
                 return (found, str(place)), tried
             tried.append(str(place))

@@ -11,8 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.own_function import OwnFunction
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.own_change import change_images
 from mnist_utils.evaluation.statistics import accuracy_interval, holm_correction, mcnemar_test, wilson_interval
 
 CLEAN = "clean"
@@ -26,10 +28,10 @@ class Robustness:
     Attributes
     ----------
     table : DataFrame
-        A row for each corruption or data set (index: its name; the first is ``clean``); columns: group (clean, MNIST-C, ours
-        or other data), n, accuracy, low, high (Wilson's 95 % interval), difference (accuracy minus that on the clean
-        images, -1 to 1), p_value (of McNemar's exact test for no difference, with Holm's correction for the table). The
-        last two are NaN for ``clean`` and for other data, whose images differ.
+        A row for each corruption or data set (index: its name; the first is ``clean``); columns: group (clean, MNIST-C,
+        ours, yours or other data), n, accuracy, low, high (Wilson's 95 % interval), difference (accuracy minus that on the
+        clean images, -1 to 1), p_value (of McNemar's exact test for no difference, with Holm's correction for the table).
+        The last two are NaN for ``clean`` and for other data, whose images differ.
     mean, mean_interval : float, (float, float)
         Mean accuracy over the fifteen corruptions of MNIST-C, 0 to 1, with Student's 95 % interval over test images: an
         image's value is the share of its fifteen versions that are predicted correctly. The interval is NaN for a single
@@ -58,6 +60,7 @@ def measure_robustness(
     y: Labels,
     *,
     others: tuple[Dataset, ...] = (),
+    own: tuple[OwnFunction, ...] = (),
     seed: int = 0,
     done: Callable[[int, int], None] | None = None,
 ) -> Robustness:
@@ -71,22 +74,33 @@ def measure_robustness(
     y : integer array, shape (n,)
     others : tuple of Dataset
         Data sets whose test images are used unchanged: digits that other people wrote and scanned.
+    own : tuple of OwnFunction
+        Your own corruptions, see `data.own_change.change_images`.
     seed : int
         Of the corruptions.
     done : callable, optional
         Called after each step with its number, from 1, and the number of steps.
     """
-    names = (CLEAN, *MNIST_C, *OTHERS)
+    yours = {one.name: one for one in own}
+    names = (CLEAN, *MNIST_C, *OTHERS, *yours)
     correct: dict[str, NDArray[np.bool_]] = {}
     samples, shown = [], min(_SAMPLES, len(x), *(len(other.x_test) for other in others))
     evaluated = [(name, x, y) for name in names] + [(other.name, other.x_test, other.y_test) for other in others]
     for step, (name, images, labels) in enumerate(evaluated, start=1):
         changed = corrupt(images, name, seed) if name in MNIST_C | OTHERS else images
+        if name in yours:
+            changed = change_images(images, yours[name], np.random.default_rng(seed), option="corruption")
         samples.append(changed[:shown].copy())  # a view would keep all images in memory
         correct[name] = predict(changed).argmax(axis=1) == labels
         if done:
             done(step, len(evaluated))
-    rows = [_robustness_row(name, hits, correct[CLEAN] if name in names else None) for name, hits in correct.items()]
+    groups = (
+        {CLEAN: CLEAN} | dict.fromkeys(MNIST_C, "MNIST-C") | dict.fromkeys(OTHERS, "ours") | dict.fromkeys(yours, "yours")
+    )
+    rows = [
+        _robustness_row(name, groups.get(name, "other data"), hits, correct[CLEAN] if name in names else None)
+        for name, hits in correct.items()
+    ]
     table = pd.DataFrame(rows).set_index("change")
     compared = table["p_value"].notna()
     table.loc[compared, "p_value"] = holm_correction(table.loc[compared, "p_value"])
@@ -95,8 +109,7 @@ def measure_robustness(
     return Robustness(table, mean, (low, high), worst, np.stack(samples))
 
 
-def _robustness_row(name: str, correct: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
-    group = CLEAN if name == CLEAN else "MNIST-C" if name in MNIST_C else "ours" if name in OTHERS else "other data"
+def _robustness_row(name: str, group: str, correct: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
     low, high = wilson_interval(int(correct.sum()), len(correct))
     row = {"change": name, "group": group, "n": len(correct), "accuracy": correct.mean(), "low": low, "high": high}
     if clean is None or name == CLEAN:

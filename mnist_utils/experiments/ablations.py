@@ -16,7 +16,7 @@ from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.statistics import PairedEffect
-from mnist_utils.training import fit
+from mnist_utils.training import epochs, fit
 from mnist_utils.training.backend import no_retracing_warnings
 from mnist_utils.training.config import TrainConfig, make_config
 
@@ -33,12 +33,15 @@ MEASURES = {
 _BEST_OF = 2
 
 
-def load_subset(name: str, images: int, *, data_dir: str | Path | None = None) -> Dataset:
+def load_subset(
+    name: str, images: int, *, data_dir: str | Path | None = None, raw: bool = False, skip_unreadable: bool = False
+) -> Dataset:
     """Load a data set with only `images` of its training images, stratified; with all if it has no more, or for -1."""
-    whole = load_dataset(name, data_dir=data_dir)
+    reading: dict[str, Any] = {"data_dir": data_dir, "raw": raw, "skip_unreadable": skip_unreadable}
+    whole = load_dataset(name, **reading)
     if images == -1 or images >= len(whole.x_train):
         return whole
-    few = load_dataset(whole.given, data_dir=data_dir, train_limit=images)
+    few = load_dataset(whole.given, **reading, train_limit=images)
     return replace(few, note=whole.note)
 
 
@@ -139,10 +142,10 @@ def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.Data
     """
     model = fit.compile_model(config, len(dataset.x_train), len(dataset.classes))
     x, size = dataset.x_train[..., None], config.batch_size
-    y = fit.one_hot_targets(dataset.y_train, classes=len(dataset.classes))
+    y = epochs.one_hot_targets(dataset.y_train, classes=len(dataset.classes))
     steps = math.ceil(len(x) / size)
 
-    def batches() -> Iterator[tuple[Images, fit.Targets]]:
+    def batches() -> Iterator[tuple[Images, epochs.Targets]]:
         for start in range(0, len(x), size):
             yield x[start : start + size], y[start : start + size]
 

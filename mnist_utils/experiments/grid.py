@@ -19,9 +19,12 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.experiments import results
+from mnist_utils.runs.find import read_run, results_dir
 from mnist_utils.training.config import TrainConfig, make_config
 
 _MAX_TRIALS = 100_000
+# Fields that the first sweeps did not have: with their defaults, a trial keeps its key.
+_LATER = "raw", "skip_unreadable", "optimizer", "momentum", "weight_decay", "from_run", "freeze"
 
 
 def _is_integer(annotation: Any) -> bool:
@@ -29,6 +32,7 @@ def _is_integer(annotation: Any) -> bool:
     return annotation is int or any(_is_integer(inner) for inner in get_args(annotation))
 
 
+_TEXT_FIELDS = {name for name, field in TrainConfig.model_fields.items() if field.annotation is str}  # paths have dots, too
 _INTEGER_FIELDS = {name for name, field in TrainConfig.model_fields.items() if _is_integer(field.annotation)}
 
 
@@ -89,6 +93,8 @@ def parse_values(name: str, value: Any) -> list[Any] | ValueRange:
             raise ConfigError(f"{name}: given an empty list; allowed: at least one value")
         return list(dict.fromkeys(str(one) for one in value))
     text = str(value).strip()
+    if name in _TEXT_FIELDS:
+        return list(dict.fromkeys(part.strip() for part in text.split(",")))
     if found := re.fullmatch(r"(log:)?(.+?)\.\.(.+)", text):
         return _parse_range(name, text, found)
     if found := re.fullmatch(r"(-?\d+):(-?\d+)(?::(\d+))?", text):
@@ -173,7 +179,11 @@ def _sample_settings(space: dict[str, Any], n: int) -> list[dict[str, Any]]:
 
 
 def make_trials(
-    given: Mapping[str, Any], *, random: int | None = None, data_dir: str | Path | None = None
+    given: Mapping[str, Any],
+    *,
+    random: int | None = None,
+    data_dir: str | Path | None = None,
+    runs_folder: Path | None = None,
 ) -> tuple[list[Trial], str]:
     """Make the trials of a sweep; all are checked before the first begins.
 
@@ -183,6 +193,8 @@ def make_trials(
         See `combine_values`.
     data_dir : path, optional
         See `load_dataset`; the data set is looked for here, once, so that ``auto`` means the same for all trials.
+    runs_folder : Path, optional
+        Folder of all runs, where ``from_run`` is looked for. Default: see `runs.find.results_dir`.
 
     Returns
     -------
@@ -194,7 +206,7 @@ def make_trials(
     Raises
     ------
     ConfigError
-        Names each bad value once.
+        Names each bad value once, or says how your own network breaks its contract.
     DataError
         If the data set is not available.
     """
@@ -207,35 +219,66 @@ def make_trials(
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
         raise ConfigError("\n".join(problems))
-    dataset = _common_dataset(configs, data_dir)
+    datasets = _load_datasets(configs, data_dir)
+    configs = [_locate_start(config, results_dir(runs_folder)) for config in configs]
+    for config in {config.model: config for config in configs if not config.network.built_in}.values():
+        from mnist_utils.training.fit import check_network  # TensorFlow: only where it is needed
+
+        classes = len(datasets[config.dataset, config.raw, config.skip_unreadable].classes)
+        check_network(config.model_copy(update={"from_run": "", "freeze": ""}), classes)
     made = {}
     for config in configs:
+        dataset = datasets[config.dataset, config.raw, config.skip_unreadable]
         trial = _make_trial(config.for_dataset(dataset.name, len(dataset.x_train)), dataset.sha256)
         made[trial.key] = trial
-    return list(made.values()), dataset.note
+    notes = dict.fromkeys(part for dataset in datasets.values() for part in dataset.note.split("; ") if part)  # once each
+    return list(made.values()), "; ".join(notes)
 
 
-def _common_dataset(configs: list[TrainConfig], data_dir: str | Path | None) -> Dataset:
-    """Load the one data set of all trials, with as many images as the largest `train_limit` asks for."""
+def _locate_start(config: TrainConfig, runs_folder: Path) -> TrainConfig:
+    """Replace the name of the run to start from by its folder: a worker looks elsewhere."""
+    if not config.from_run:
+        return config
+    return config.model_copy(update={"from_run": str(read_run(config.from_run, runs_folder).path.resolve())})
+
+
+def _load_datasets(configs: list[TrainConfig], data_dir: str | Path | None) -> dict[tuple[str, bool, bool], Dataset]:
+    """Load the one data set of all trials, read in each way; with as many images as the largest `train_limit` asks for."""
+    if any(config.validation_fraction == 0 for config in configs):
+        raise ConfigError(
+            "validation_fraction: given 0; allowed in a sweep: above 0, as settings are compared by validation"
+        )
     fractions = {config.validation_fraction for config in configs}
     limits = [config.train_limit for config in configs if config.train_limit]  # `load_dataset` says if it has fewer
     found = {}
-    for name in dict.fromkeys(config.dataset for config in configs):
-        dataset = load_dataset(
-            name, data_dir=data_dir, validation_fraction=max(fractions), train_limit=max(limits, default=None)
+    for name, raw, skip_unreadable in dict.fromkeys((one.dataset, one.raw, one.skip_unreadable) for one in configs):
+        found[name, raw, skip_unreadable] = load_dataset(
+            name,
+            data_dir=data_dir,
+            validation_fraction=max(fractions),
+            train_limit=max(limits, default=None),
+            raw=raw,
+            skip_unreadable=skip_unreadable,
         )
-        found[dataset.name] = dataset
-    for field, values in ("dataset", sorted(found)), ("validation_fraction", [f"{one:g}" for one in sorted(fractions)]):
+    names = sorted({dataset.given for dataset in found.values()})
+    for field, values in ("dataset", names), ("validation_fraction", [f"{one:g}" for one in sorted(fractions)]):
         if len(values) > 1:
             raise ConfigError(
                 f"{field}: given {', '.join(values)}; allowed: one in a sweep, as accuracies on different images do not "
                 "compare. Sweep each by itself"
             )
-    return dataset
+    if len({raw for _, raw, _ in found}) > 1 and any(skip for _, _, skip in found):
+        raise ConfigError(
+            "raw: given false, true with skip_unreadable; allowed: one of them, as raw leaves out other pictures, and "
+            "accuracies on different images do not compare. Sweep each by itself"
+        )
+    return found
 
 
 def _make_trial(config: TrainConfig, sha256: str) -> Trial:
-    text = json.dumps(config.model_dump() | {"sha256": sha256}, sort_keys=True)
+    later = {name: TrainConfig.model_fields[name].default for name in _LATER}
+    given = {name: value for name, value in config.model_dump().items() if name not in later or value != later[name]}
+    text = json.dumps(given | {"sha256": sha256}, sort_keys=True)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
 
 

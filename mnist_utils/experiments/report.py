@@ -70,7 +70,7 @@ def _comparison(done: list[Run]) -> dict[str, Any]:
         "settings": results.formatted_settings(settings).to_dict("records"),
         "seconds": trials["seconds"].sum(),
         "data": trials["data"].iloc[0],
-        "n": done[0].trained().validation.n,
+        "n": done[0].trained().validated().n,
         "commits": sorted(set(trials["commit"]) - {""}),
         "cpus": sorted({run.facts.get("cpu", {}).get("name", "?") for run in done}),
         "note": "; ".join(sorted({run.dataset_note for run in done} - {""})),

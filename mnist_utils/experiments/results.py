@@ -13,6 +13,7 @@ from scipy.stats import ttest_1samp
 from mnist_utils.evaluation.statistics import ACCURACY_TOLERANCE, accuracy_interval, holm_correction
 from mnist_utils.runs.run import Run, RunError
 from mnist_utils.training.config import TrainConfig, make_config
+from mnist_utils.training.network import KERAS_DEFAULTS, NAMES
 
 SEED = "seed"
 
@@ -43,19 +44,30 @@ def varied_fields(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Parameters
     ----------
     configs : sequence of mapping
-        Fields of `TrainConfig` with their values; one that an earlier version did not have counts as None.
+        Fields of `TrainConfig` with their values, see `recorded_value`.
     """
-    names = [name for name in TrainConfig.model_fields if len({config.get(name) for config in configs}) > 1]
+    names = [name for name in TrainConfig.model_fields if len({recorded_value(config, name) for config in configs}) > 1]
     # A model has defaults of its own: epochs, say, that vary with it and not by themselves.
-    of = {(config["model"], config["dataset"]) for config in configs}
-    recipes = {(model, dataset): make_config(model=model, dataset=dataset).model_dump() for model, dataset in of}
+    recipes: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for config in configs:
+        model, dataset = of = config["model"], config["dataset"]
+        # Of your own network, a run does not say which values were given: those of the first one count as its recipe.
+        recipes.setdefault(of, make_config(model=model, dataset=dataset).model_dump() if model in NAMES else config)
 
     def follows(name: str) -> bool:
         return name not in ("model", "dataset") and all(
-            config.get(name) == recipes[config["model"], config["dataset"]][name] for config in configs
+            recorded_value(config, name) == recorded_value(recipes[config["model"], config["dataset"]], name)
+            for config in configs
         )
 
     return [name for name in names if name != SEED and not follows(name)]
+
+
+def recorded_value(config: Mapping[str, Any], name: str) -> Any:
+    """Return a field's value in a recorded configuration; what it was where an earlier version did not have it."""
+    if name in config or name in KERAS_DEFAULTS:  # what networks have recipes for: that version had others
+        return config.get(name)
+    return TrainConfig.model_fields[name].default
 
 
 def trials_table(found: Sequence[Run]) -> pd.DataFrame:
@@ -84,11 +96,11 @@ def trials_table(found: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in whole:
         metrics = run.trained()
-        low, high = metrics.validation.accuracy_interval
+        low, high = metrics.validated().accuracy_interval
         rows.append(
             {"run": run.name}
-            | {name: run.facts["config"].get(name) for name in (*names, SEED)}
-            | {"validation": metrics.validation.accuracy, "low": low, "high": high}
+            | {name: recorded_value(run.facts["config"], name) for name in (*names, SEED)}
+            | {"validation": metrics.validated().accuracy, "low": low, "high": high}
             | {"seconds": metrics.seconds["training"], "data": data[0], "commit": run.facts.get("git_commit") or ""}
         )
     return pd.DataFrame(rows).set_index("run")
@@ -201,6 +213,8 @@ def format_value(name: str, value: Any) -> str:
     """Write a parameter's value as a person would."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return {"train_limit": "all", "patience": "off"}.get(name, "none")
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"  # as it is given
     return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 

@@ -55,7 +55,8 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
     """
     from mnist_utils.training.backend import keras, no_retracing_warnings
 
-    dataset = _load(config.dataset, config.validation_fraction, config.train_limit, data_dir)
+    given = "validation_fraction", "train_limit", "raw", "skip_unreadable"
+    dataset = _load(config.dataset, data_dir=data_dir, **{name: getattr(config, name) for name in given})
     if dataset.sha256 != sha256:
         _load.cache_clear()  # somebody may fix it while this worker lives
         found = f"{socket.gethostname()} has a {config.dataset} of SHA-256 {dataset.sha256[:12]}..."
@@ -69,10 +70,10 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
             return store.pack_run(record_run(config, dataset, key, Path(results), progress=False).path)
 
 
-@functools.lru_cache(maxsize=1)
-def _load(name: str, validation_fraction: float, train_limit: int | None, data_dir: Path | None) -> Dataset:
+@functools.lru_cache(maxsize=2)  # raw and not raw
+def _load(name: str, **given: Any) -> Dataset:
     """Load a data set once; trials are many."""
-    return load_dataset(name, data_dir=data_dir, validation_fraction=validation_fraction, train_limit=train_limit)
+    return load_dataset(name, **given)
 
 
 # --- on the client ----------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def run_trials(
 
     found, names = store.read_trials(folder, trials), varied_parameters(trials)
     todo = {trial.key: trial for trial in trials if not store.is_trained(found.get(trial.key))}
-    best = max((run.trained().validation.accuracy for run in store.trained_runs(found)), default=0.0)
+    best = max((run.trained().validated().accuracy for run in store.trained_runs(found)), default=0.0)
     with (
         store.shared_token(folder) as token,
         progress_display(len(trials), len(trials) - len(todo), enabled=progress) as show,
@@ -143,8 +144,8 @@ def run_trials(
                 line = store.store_failure(folder, trial.key, _failure_reason(error))
             else:
                 metrics = store.store_trial(folder, trial.key, packed).trained()
-                best = max(best, metrics.validation.accuracy)
-                line = f"{metrics.validation.accuracy:.2%} on validation, {metrics.seconds['training']:.1f} s"
+                best = max(best, metrics.validated().accuracy)
+                line = f"{metrics.validated().accuracy:.2%} on validation, {metrics.seconds['training']:.1f} s"
             show(done, _so_far(done, len(trials), best), line=f"{describe_trial(trial, names)}: {line}")
 
 

@@ -200,8 +200,8 @@ def write_table(folder: Path, trials: list[Trial], found: Mapping[str, Run]) -> 
         row: dict[str, Any] = {"key": trial.key} | {name: getattr(trial.config, name) for name in (*names, "seed")}
         row["state"] = "done" if is_trained(run) else "failed" if run else "not started"
         metrics = run.metrics if run and is_trained(run) else None
-        row["validation"] = metrics and metrics.validation.accuracy
-        row["low"], row["high"] = metrics.validation.accuracy_interval if metrics else (None, None)
+        row["validation"] = metrics and metrics.validated().accuracy
+        row["low"], row["high"] = metrics.validated().accuracy_interval if metrics else (None, None)
         row["seconds"] = metrics and metrics.seconds["training"]
         row["error"] = run.incomplete if run else ""
         row["commit"] = (run.facts.get("git_commit") or "") if run else ""

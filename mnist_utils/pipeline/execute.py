@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LOCATIONS = ("results",)  # parameters that say where the run lies, not what is computed
+_OURS = ("ConfigError", "DataError", "DataNotFoundError", "RunError")  # whose further lines say what to do
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ def _execute(step: NotebookStep, parameters: dict[str, Any], executed: Path, bar
             )
         why = ""
     except PapermillExecutionError as error:
-        why = f"{error.ename}: {next(iter(error.evalue.splitlines()), '')}".rstrip(": ")
+        lines = error.evalue.splitlines()
+        why = f"{error.ename}: {' '.join(lines if error.ename in _OURS else lines[:1])}".rstrip(": ")
     except DeadKernelError:
         why = "the kernel died: it was killed, or the memory was used up"
     except KeyboardInterrupt:

@@ -173,13 +173,13 @@ def default_value(parameter: dict[str, str]) -> Any:
 
 def _out_of_range(given: dict[str, Any]) -> list[str]:
     """Say which values `TrainConfig` would refuse: better now than after the notebooks before the training."""
-    from mnist_utils.training.config import TrainConfig, make_config
+    from mnist_utils.training.config import FLAGS, TrainConfig, make_config
 
-    # A yes or no is no field of TrainConfig, so such a parameter only shares the name; empty text is "choose for me".
+    # A yes or no for another field than a flag only shares its name; empty text is "choose for me".
     fields = {
         name: value
         for name, value in given.items()
-        if name in TrainConfig.model_fields and value != "" and not isinstance(value, bool)
+        if name in TrainConfig.model_fields and value != "" and isinstance(value, bool) == (name in FLAGS)
     }
     try:
         make_config(**fields)

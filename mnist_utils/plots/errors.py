@@ -202,7 +202,7 @@ def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = No
     ends = np.abs(table[["low", "high"]].to_numpy().T - shares.to_numpy())
     groups = list(dict.fromkeys(table["group"]))
     for colour, hatch, group in zip(
-        ("#666666", TRAINING_COLOR, VALIDATION_COLOR, "#009E73"), ("", "", "//", ".."), groups, strict=False
+        ("#666666", TRAINING_COLOR, VALIDATION_COLOR, "#CC79A7", "#009E73"), ("", "", "//", "xx", ".."), groups, strict=False
     ):
         of = (table["group"] == group).to_numpy()
         right.barh(

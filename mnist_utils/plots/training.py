@@ -39,6 +39,8 @@ def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
         (column, "training", TRAINING_COLOR, "o"),
         (f"val_{column}", "validation", VALIDATION_COLOR, "s"),
     ):
+        if name not in history:  # trained on all images, without validation
+            continue
         sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -23,8 +23,8 @@ def runs_table(found: list[Run]) -> pd.DataFrame:
             "model": run.config.model,
             "epochs": run.config.epochs,
             "seed": run.config.seed,
-            "validation": f"{run.metrics.validation.accuracy:.2%}",
-            "95 % interval": "{:.2%} to {:.2%}".format(*run.metrics.validation.accuracy_interval),
+            "validation": f"{shown.accuracy:.2%}" if (shown := run.metrics.validation) else "none",
+            "95 % interval": "{:.2%} to {:.2%}".format(*shown.accuracy_interval) if shown else "",
             "seconds": round(run.metrics.seconds["training"]),
         }
         for run in found

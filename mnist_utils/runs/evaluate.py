@@ -1,16 +1,22 @@
-"""A recorded run, evaluated again: accuracy, calibration, and robustness to changed images."""
+"""A recorded run, evaluated again: accuracy, calibration, other data, and robustness to changed images."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_utils import ConfigError
 from mnist_utils._support import files
+from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.evaluation.calibration import calibration_error_interval
 from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.runs.run import Run, RunError
@@ -56,20 +62,113 @@ def summarize_run(run: Run) -> TestSummary:
         If the run is incomplete or damaged.
     """
     run.trained("model to evaluate yet")
-    probabilities, labels = run.predictions()
+    return _summarize(*run.predictions())
+
+
+def _summarize(probabilities: NDArray[Any], labels: NDArray[Any]) -> TestSummary:
     found = compute_metrics(probabilities, labels)
     return TestSummary(
         n=found.n,
         accuracy=found.accuracy,
         accuracy_interval=found.accuracy_interval,
         expected_calibration_error=found.expected_calibration_error,
-        expected_calibration_error_interval=calibration_error_interval(probabilities, labels),
+        # One image says nothing about it.
+        expected_calibration_error_interval=calibration_error_interval(probabilities, labels) if found.n > 1 else (0.0, 1.0),
         log_loss=found.log_loss,
     )
 
 
+@dataclass(frozen=True)
+class DataSummary:
+    """What a run's model predicts on labelled images of other data.
+
+    Attributes
+    ----------
+    source : str
+        Where they were found.
+    part : str
+        Which of them: ``all images`` or ``the test part``.
+    note : str
+        What must be shown with the numbers; empty if nothing.
+    summary : TestSummary
+    """
+
+    source: str
+    part: str
+    note: str
+    summary: TestSummary
+
+
+def evaluate_data(
+    run: Run,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    raw: bool = False,
+    skip_unreadable: bool = False,
+    done: Callable[[int, int], None] | None = None,
+) -> DataSummary:
+    """Let a run's model predict labelled images of other data. Nothing is written into the run.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        The path of your own data, of which all images are predicted, or the test part if they have one; or a data set's
+        name, of which the test part is predicted. The run must know each class by its name.
+    data_dir, raw, skip_unreadable, done
+        See `data.datasets.load_dataset`.
+
+    Raises
+    ------
+    RunError, DataError, ConfigError, ModelError
+        If the run is incomplete or lacks a class, the data cannot be read, or the model cannot be loaded.
+    """
+    from mnist_utils.data.datasets import load_dataset, refuse_folder
+    from mnist_utils.data.own import is_path
+
+    run.trained("model to evaluate yet")
+    refuse_folder(name, data_dir)
+    if is_path(name):
+        images, labels, classes, found = _own_images(run, Path(name).expanduser().resolve(), raw, skip_unreadable, done)
+        source, part, note = found
+    else:
+        dataset = load_dataset(name, data_dir=data_dir, raw=raw, skip_unreadable=skip_unreadable)
+        images, labels, classes = dataset.x_test, dataset.y_test, dataset.classes
+        source, part, note = dataset.name, "the test part", dataset.note
+    if unknown := [one for one in classes if one not in run.classes]:
+        raise RunError(f"dataset: {source} has the class {unknown[0]}; run {run.name} knows {', '.join(run.classes)}")
+    ours = np.array([run.classes.index(one) for one in classes])[labels]
+    return DataSummary(source, part, note, _summarize(run.predict(images), ours))
+
+
+def _own_images(
+    run: Run, path: Path, raw: bool, skip_unreadable: bool, done: Callable[[int, int], None] | None
+) -> tuple[Images, Labels, tuple[str, ...], tuple[str, str, str]]:
+    """Read images, labels and classes; and say from where, which, and with what note."""
+    from mnist_utils.data.datasets import hash_arrays
+    from mnist_utils.data.idx import DataError
+    from mnist_utils.data.own import read_parts, split_parts
+
+    found = read_parts(path, raw=raw, skip_unreadable=skip_unreadable, least=1, done=done)
+    (x, y), part = found.parts.get("test", found.parts["train"]), "the test part" if "test" in found.parts else "all images"
+    notes = [found.note]
+    if found.pictures and run.config.raw and not raw:
+        notes.append("the run was trained on raw pictures, and these are not (--raw)")
+    with contextlib.suppress(DataError):  # too few images for a test part: not what the run was trained on
+        own = split_parts(path, found)
+        if part == "all images" and hash_arrays(own.x, own.y, own.x_test, own.y_test) == run.sha256:
+            x, y, part = own.x_test, own.y_test, "the test part"
+            notes.append("the run was trained on the others of these images")
+    return x, y, found.classes, (str(path), part, "; ".join(filter(None, notes)))
+
+
 def evaluate_robustness(
-    run: Run, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
+    run: Run,
+    *,
+    data_dir: str | Path | None = None,
+    own: Sequence[str | Callable[..., Any]] = (),
+    done: Callable[[int, int], None] | None = None,
 ) -> Robustness:
     """Evaluate a run's model on corrupted test images, and on digits of another data set; see `measure_robustness`.
 
@@ -78,6 +177,9 @@ def evaluate_robustness(
     run : Run
     data_dir : path, optional
         See `data.datasets.load_dataset`.
+    own : sequence of str or callable
+        Your own corruptions: ``file.py``, whose function is then ``corrupt``, or ``file.py:function``, or functions; see
+        `data.own_change.change_images`.
     done : callable, optional
         Told after each step which one it was, from 1, of how many.
 
@@ -85,14 +187,21 @@ def evaluate_robustness(
     ------
     RunError, DataError, ModelError
         If the run is incomplete, its data set is not available, or its model cannot be loaded.
+    ConfigError
+        If a corruption of yours cannot be used.
     """
+    from mnist_utils._support.own_function import is_own, read_function
     from mnist_utils.data.datasets import load_dataset
     from mnist_utils.evaluation.robustness import measure_robustness
+
+    if strange := [one for one in own if not is_own(one)]:
+        raise ConfigError(f"corruption: given {strange[0]}; allowed: file.py or file.py:function")
+    yours = tuple(read_function(one, option="corruption", default="corrupt") for one in own)
 
     run.trained("model to evaluate yet")
     dataset = run.dataset(data_dir)
     others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
-    return measure_robustness(run.predict, dataset.x_test, dataset.y_test, others=others, done=done)
+    return measure_robustness(run.predict, dataset.x_test, dataset.y_test, others=others, own=yours, done=done)
 
 
 def write_robustness(run: Run, found: Robustness) -> list[Path]:

@@ -90,8 +90,13 @@ def _read_metrics(folder: Path) -> RunMetrics:
     path = folder / "metrics.json"
     content = _read_json(path, "validation", "test", "seconds")
     try:
-        parts = {part: metrics_from_dict(content[part]) for part in ("validation", "test")}
-        return RunMetrics(**parts, seconds=content["seconds"], temperature=float(content.get("temperature", 1.0)))
+        validation = metrics_from_dict(content["validation"]) if content["validation"] else None
+        return RunMetrics(
+            validation,
+            metrics_from_dict(content["test"]),
+            seconds=content["seconds"],
+            temperature=float(content.get("temperature", 1.0)),
+        )
     except (TypeError, ValueError, KeyError) as error:
         raise RunError(f"run {folder.name} is damaged: {path}: {error}. Delete its folder, or restore the file") from None
 
@@ -114,7 +119,7 @@ def list_runs(results: Path) -> list[Run]:
             found.append(Run(path, {}, None, str(error)))
 
     def order(run: Run) -> tuple[bool, bool, str, float]:
-        accuracy = run.metrics.validation.accuracy if run.metrics else 0.0
+        accuracy = run.metrics.validation.accuracy if run.metrics and run.metrics.validation else 0.0
         return bool(run.incomplete), run.dataset_name != "mnist", run.dataset_name, -accuracy
 
     return sorted(found, key=order)

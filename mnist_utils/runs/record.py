@@ -12,7 +12,7 @@ from mnist_utils._support import files
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import mark_complete, mark_incomplete, new_run_folder, remove_leftovers, run_lock
 from mnist_utils.runs.results import file_sha256, write_config, write_results
-from mnist_utils.runs.run import NETWORK, Run, RunError
+from mnist_utils.runs.run import AUGMENT, NETWORK, Run, RunError
 from mnist_utils.training import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def check_resumable(folder: Path, config: TrainConfig, dataset: Dataset) -> int:
 
 def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     """Open the folder of a new or an incomplete run; refuse one that was started with something else."""
-    from mnist_utils.training.config import choose_precision
     from mnist_utils.training.fit import check_network
+    from mnist_utils.training.precision import choose_precision
 
     check_resumable(folder, config, dataset)
     if (folder / "config.json").exists():
@@ -140,9 +140,11 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     network = config.network
     if not network.built_in:
         files.write_text_atomic(folder / NETWORK, network.text)
+    if config.own_augment:
+        files.write_text_atomic(folder / AUGMENT, config.own_augment.text)
     start = find_start(config, folder.parent)
     origin = {
-        "network": {"name": network.name, "sha256": network.sha256},
+        "network": {"name": network.name, "sha256": network.source.sha256},
         "from": {"run": start.name, "sha256": file_sha256(start.path / "model.keras")} if start else None,
     }
     write_config(folder, config, dataset, origin, choose_precision(config.precision))

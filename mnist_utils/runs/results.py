@@ -88,7 +88,9 @@ def write_results(run: Run, dataset: Dataset, model: keras.Model, history: list[
     from mnist_utils.training.fit import predict_probabilities
 
     start = time.perf_counter()
-    validation = predict_probabilities(model, dataset.x_validation)
+    validation = np.zeros((0, len(dataset.classes)), np.float32)  # for a validation_fraction of 0
+    if len(dataset.x_validation):
+        validation = predict_probabilities(model, dataset.x_validation)
     test = predict_probabilities(model, dataset.x_test)  # the test set is opened here, once
     temperature = _temperature(run.config, dataset, model, validation)
     model = fold_temperature(model, temperature)
@@ -108,7 +110,7 @@ def write_results(run: Run, dataset: Dataset, model: keras.Model, history: list[
     training = sum(row["seconds"] for row in history)
     seconds = {"training": round(training, 2), "evaluation": round(time.perf_counter() - start, 2)}
     metrics = RunMetrics(
-        validation=compute_metrics(validation, dataset.y_validation),
+        validation=compute_metrics(validation, dataset.y_validation) if len(validation) else None,
         test=compute_metrics(test, dataset.y_test),
         temperature=temperature,
         seconds=seconds,
@@ -132,7 +134,7 @@ def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, vali
     from mnist_utils.training.fit import predict_probabilities
 
     if (validation.argmax(axis=1) == dataset.y_validation).all():
-        return 1.0  # without an error, nothing says how seldom there are errors; as with few images
+        return 1.0  # without an error, or without images, nothing says how seldom there are errors
     if config.augment != "pictures":
         return fit_temperature(validation, dataset.y_validation)
     random = np.random.default_rng((config.seed, 1))

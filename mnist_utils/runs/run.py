@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError
-from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.evaluation.metrics import Metrics
 from mnist_utils.training import CHECKPOINT
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 NOTEBOOKS = "notebooks"
 INCOMPLETE = "incomplete"
-NETWORK = "network.py"  # the text of a network that is not built in; read by people, never run
+NETWORK, AUGMENT = "network.py", "augment.py"  # the texts of what is not built in; read by people, never run
 FIGURES = "training_curves", "confusion_matrix"
 FILES = {  # of a complete run, with what each holds
     "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
@@ -40,6 +39,7 @@ FILES = {  # of a complete run, with what each holds
     "model.keras": "the model for Keras; takes (n, 28, 28, 1) from 0 to 255, white on black",
     "model.tflite": "the same for LiteRT, which predicts without TensorFlow",
     NETWORK: "the text of your own network, if it is one; only kept, never run from here",
+    AUGMENT: "the text of your own augmentation, if it is one; only kept, too",
     "figures/training_curves.png": "accuracy and loss, drawn",
     "figures/confusion_matrix.png": "which digit was taken for which, drawn",
 }
@@ -56,18 +56,33 @@ class RunMetrics:
 
     Attributes
     ----------
-    validation, test : Metrics
-        Of the model as it was trained, before its probabilities were calibrated; accuracies are the same after it.
+    validation : Metrics, optional
+        None where the run was trained on all images, with a validation_fraction of 0.
+    test : Metrics
+        As `validation`, of the model as it was trained, before its probabilities were calibrated; accuracies are the same
+        after it.
     seconds : dict
         ``training`` and ``evaluation``.
     temperature : float
         What the logits were divided by to calibrate them; fitted on the validation images.
     """
 
-    validation: Metrics
+    validation: Metrics | None
     test: Metrics
     seconds: dict[str, float]
     temperature: float = 1.0
+
+    def validated(self) -> Metrics:
+        """Return the validation metrics.
+
+        Raises
+        ------
+        RunError
+            If there are none.
+        """
+        if self.validation is None:
+            raise RunError("a run that was trained on all images (validation_fraction 0) has nothing to be chosen by")
+        return self.validation
 
 
 @dataclass(frozen=True)
@@ -200,21 +215,9 @@ class Run:
         RunError
             If the file is missing or damaged, or was written before validation predictions were kept.
         """
-        from mnist_utils.runs.inference import missing_temperature
+        from mnist_utils.runs.predictions import read_predictions
 
-        path, before = self.path / "predictions.npz", "" if part == "test" else "validation_"
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                if f"{before}labels" not in archive and "labels" in archive:
-                    raise RunError(f"run {self.name} was recorded without {part} predictions; train it again to have them")
-                probabilities, labels = archive[f"{before}probabilities"], archive[f"{before}labels"]
-            if probabilities.shape != (len(labels), len(self.classes)):
-                raise ValueError(f"it holds {len(labels)} labels and probabilities of shape {probabilities.shape}")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(f"run {self.name} is damaged: {path}: {error}") from None
-        if (temperature := missing_temperature(self.path)) != 1:
-            probabilities = apply_temperature(probabilities, temperature).astype(np.float32)
-        return probabilities, labels
+        return read_predictions(self, part)
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Predict with the run's model, without TensorFlow.
@@ -256,10 +259,12 @@ class Run:
 
         own = is_path(self.config.dataset)
         dataset = load_dataset(
-            str(data_dir or self.config.dataset) if own else self.dataset_name,
+            str(Path(data_dir or self.config.dataset).resolve()) if own else self.dataset_name,
             data_dir=None if own else data_dir,
             validation_fraction=self.config.validation_fraction,
             train_limit=self.config.train_limit,
+            raw=self.config.raw,
+            skip_unreadable=self.config.skip_unreadable,
         )
         if dataset.sha256 != self.sha256:
             raise RunError(
@@ -285,10 +290,11 @@ class Run:
         metrics, figure = self.trained("figures yet"), figure or Figure()
         what = f"{self.config.model} on {self.dataset_name}{self._seed}"
         if name == "training_curves":
-            found = metrics.validation
-            title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
+            found, title = metrics.validation, f"{what}: trained on all images, without validation"
+            if found:
+                title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
             return plots.training_curves(self.history(), title=title, figure=figure)
-        found = metrics.test
-        low, high = found.accuracy_interval
-        title = f"{what}: {found.accuracy:.2%} of {found.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
-        return plots.confusion_matrices(found.confusion_matrix, classes=self.classes, title=title, figure=figure)
+        test = metrics.test
+        low, high = test.accuracy_interval
+        title = f"{what}: {test.accuracy:.2%} of {test.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
+        return plots.confusion_matrices(test.confusion_matrix, classes=self.classes, title=title, figure=figure)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from mnist_utils import ConfigError
 from mnist_utils._support.arrays import TINY
+from mnist_utils._support.own_function import call_for, describe_error, with_its_folder
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.training.backend import keras, layers, ops
 from mnist_utils.training.contract import keep_contract
 from mnist_utils.training.network import Network, load_network
@@ -23,7 +23,7 @@ logging.getLogger("tensorflow").setLevel(logging.WARNING)
 def build_model(
     network: Network | str,
     *,
-    classes: int = 10,
+    classes: int = len(DIGITS),
     conv_dropout: float = 0.0,
     dense_dropout: float = 0.0,
     precision: str = "float32",
@@ -65,36 +65,9 @@ def build_model(
 
 
 def _function_of(network: Network) -> Callable[..., Any]:
-    if network.function:
-        return network.function
     if network.built_in:
         return importlib.import_module(f"mnist_utils.training.architectures.{network.name}").network
-    content: dict[str, Any] = {"__name__": "own_network", "__file__": str(network.path)}
-    try:
-        _with_its_folder(network, lambda: exec(compile(network.text, str(network.path), "exec"), content))  # noqa: S102 - the user's own file, which the user named
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"model: {_where(error, network)}") from None
-    found = content.get(network.function_name)
-    if not callable(found):
-        there = [
-            name for name, value in content.items() if inspect.isfunction(value) and value.__module__ == content["__name__"]
-        ]
-        raise ConfigError(
-            f"model: {network.path} has no function {network.function_name}; there are: {', '.join(there) or 'none'}"
-        )
-    return found
-
-
-def _with_its_folder(network: Network, do: Callable[[], Any]) -> Any:
-    """Let a file import what lies beside it, as Python does with scripts."""
-    folder = str(network.path.parent) if network.path else ""
-    if folder:
-        sys.path.insert(0, folder)
-    try:
-        return do()
-    finally:
-        if folder:
-            sys.path.remove(folder)
+    return call_for(network.source, "model")
 
 
 def _call(network: Network, function: Callable[..., Any], **given: Any) -> keras.Model:
@@ -102,9 +75,9 @@ def _call(network: Network, function: Callable[..., Any], **given: Any) -> keras
         wanted = inspect.signature(function).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
         taken = {name: value for name, value in given.items() if takes_all or name in wanted}
-        made = _with_its_folder(network, lambda: function(**taken))
+        made = with_its_folder(network.source, lambda: function(**taken))
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"model: {_where(error, network)}") from None
+        raise ConfigError(f"model: {describe_error(error, network.source)}") from None
     if not isinstance(made, keras.Model):
         raise ConfigError(f"model: {network.name} returned {_kind(made)}; allowed: a keras.Model with its layers")
     return made
@@ -112,18 +85,6 @@ def _call(network: Network, function: Callable[..., Any], **given: Any) -> keras
 
 def _kind(made: Any) -> str:
     return "nothing" if made is None else f"{type(made).__module__}.{type(made).__qualname__}".removeprefix("builtins.")
-
-
-def _where(error: BaseException, network: Network) -> str:
-    """Say what was raised, and in which line of the file or the function."""
-    file, first = str(network.path), 0
-    if network.function:
-        code = getattr(network.function, "__code__", None)
-        file, first = (code.co_filename, code.co_firstlineno - 1) if code else ("", 0)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file and frame.lineno]
-    place = network.name if network.function else str(network.path)
-    place += f", line {lines[-1] - first}" if lines else ""
-    return f"{place}: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 # --- calibration --------------------------------------------------------------------------------------------

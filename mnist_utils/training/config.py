@@ -19,12 +19,13 @@ from pydantic import (
 )
 
 from mnist_utils import ConfigError
+from mnist_utils._support.own_function import OwnFunction, is_own, read_function
+from mnist_utils.data.augmentation import AUGMENTATIONS
 from mnist_utils.data.own import is_path
 from mnist_utils.data.sources import NAMES
 from mnist_utils.training import network as networks
 from mnist_utils.training.network import KERAS_DEFAULTS, Network, load_network
 
-Augment = Literal["none", "shift", "pictures", "affine", "elastic", "erase", "contrast", "polarity"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adagrad"]
@@ -53,13 +54,17 @@ class TrainConfig(BaseModel):
     dataset: str = Field(
         "auto", description="data set; auto is mnist if available, otherwise digits; or the path of your own data"
     )
+    raw: bool = Field(
+        False, description="resize your own pictures and do nothing else to them: they must be white on black, as MNIST's"
+    )
+    skip_unreadable: bool = Field(False, description="leave out those of your own pictures that cannot be read")
     train_limit: Annotated[int, Field(ge=100)] | None = Field(
         None, description="use only this many of the training images, stratified"
     )
     validation_fraction: float = Field(
-        0.1, gt=0, le=0.5, description="share of the training images held out for validation, stratified"
+        0.1, ge=0, le=0.5, description="share of the training images held out for validation, stratified; 0: none"
     )
-    augment: Augment = Field(
+    augment: str = Field(
         "none",
         description="random changes of each image in each epoch; pictures is for photos, scans and drawings of digits; "
         "each kind from affine on changes more than the one before",
@@ -83,7 +88,7 @@ class TrainConfig(BaseModel):
         "one_cycle", description="learning rate over time; cosine decays to 0, one_cycle warms up before that"
     )
     label_smoothing: float = Field(
-        0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all ten classes"
+        0.05, ge=0, lt=1, description="share of each training label that is spread evenly over all classes"
     )
     patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="stop after this many epochs without a lower validation loss, and keep the best epoch"
@@ -95,11 +100,13 @@ class TrainConfig(BaseModel):
     freeze: str = Field("", description="layers whose weights stay, by name or pattern, with commas between: conv*,dense")
 
     _network: Network | None = PrivateAttr(None)
+    _own_augment: OwnFunction | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any) -> None:
         """Keep the network that `make_config` found; a built-in one is found by its name."""
-        found = context.get("network") if isinstance(context, dict) else None
-        self._network = found or (load_network(self.model) if self.model in networks.NAMES else None)
+        found = context if isinstance(context, dict) else {}
+        self._own_augment = found.get("augment")
+        self._network = found.get("network") or (load_network(self.model) if self.model in networks.NAMES else None)
 
     @property
     def network(self) -> Network:
@@ -116,6 +123,19 @@ class TrainConfig(BaseModel):
             )
         return self._network
 
+    @property
+    def own_augment(self) -> OwnFunction | None:
+        """Your own augmentation; None if it is a built-in one.
+
+        Raises
+        ------
+        ConfigError
+            See `network`.
+        """
+        if self._own_augment is None and self.augment not in AUGMENTATIONS:
+            raise ConfigError(f"augment: {self.augment} is your own, and only its text was kept; give its file")
+        return self._own_augment
+
     @model_validator(mode="before")
     @classmethod
     def _drop_none(cls, given: Any) -> Any:
@@ -125,6 +145,10 @@ class TrainConfig(BaseModel):
     def _fill_defaults_of_model(self) -> Self:
         for name, value in self._defaults(self.dataset).items():
             self.__dict__[name] = value  # a frozen model refuses setattr
+        if self.patience and not self.validation_fraction:
+            raise ValueError(
+                f"patience: given {self.patience} without validation images; allowed: a validation_fraction above 0"
+            )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             raise ValueError(f"momentum: given {self.momentum:g} with {self.optimizer}; allowed: with sgd and rmsprop")
         return self
@@ -160,12 +184,22 @@ class TrainConfig(BaseModel):
             raise ValueError("no such model")
         return given
 
+    @field_validator("augment")
+    @classmethod
+    def _check_augment(cls, given: str, info: ValidationInfo) -> str:
+        if given not in AUGMENTATIONS and not (info.context or {}).get("augment"):
+            raise ValueError("no such augmentation")
+        return given
+
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_bool(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # pydantic would convert True to 1
-            raise ValueError("no field is a bool")
+    def _refuse_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name not in FLAGS:  # pydantic would convert True to 1
+            raise ValueError("the field is no bool")
         return value
+
+
+FLAGS = frozenset(name for name, field in TrainConfig.model_fields.items() if field.annotation is bool)
 
 
 def allowed_values(field: str) -> str:
@@ -174,8 +208,12 @@ def allowed_values(field: str) -> str:
         return f"{', '.join(NAMES)}, or a path with a / in it"
     if field == "model":
         return networks.allowed()
+    if field == "augment":
+        return f"{', '.join(AUGMENTATIONS)}, or your own: file.py or file.py:function"
     if field in ("from_run", "freeze"):
         return "text"
+    if field in FLAGS:
+        return "true, false"
     schema = TrainConfig.model_json_schema()["properties"][field]
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     schema = kinds[0]
@@ -200,7 +238,7 @@ def make_config(**given: Any) -> TrainConfig:
     ----------
     **given
         Fields of `TrainConfig`; numbers may be text, as from a command line. None means default. ``model`` may be whatever
-        `load_network` takes: a name, a file, a function.
+        `load_network` takes: a name, a file, a function; ``augment`` may be a file or a function, too.
 
     Raises
     ------
@@ -210,9 +248,13 @@ def make_config(**given: Any) -> TrainConfig:
     network = load_network(given["model"] if given.get("model") is not None else "fast")
     if not network.built_in:
         network = replace(network, recipe=_check_recipe(network))
-    problems = []
+    context: dict[str, Any] = {"network": network}
+    given = given | {"model": network.identity}
+    if is_own(given.get("augment")):
+        context["augment"] = read_function(given["augment"], option="augment", default="augment")
+        given["augment"] = context["augment"].identity
     try:
-        return TrainConfig.model_validate(given | {"model": network.identity}, context={"network": network})
+        return TrainConfig.model_validate(given, context=context)
     except ValidationError as error:
         problems = _problems(error)
     raise ConfigError("\n".join(problems))
@@ -255,32 +297,3 @@ def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         If a field is missing in `values`.
     """
     return {name: None if values[name] in ("", -1) else values[name] for name in TrainConfig.model_fields}
-
-
-def default_text(field: str) -> str:
-    """Describe the default of a field, for each model if they differ (for help texts)."""
-    values = {model: getattr(TrainConfig(model=model), field) for model in networks.NAMES}
-    if values["fast"] == "":
-        return "none"
-    if values["fast"] is None:
-        return "off" if field == "patience" else "all"
-    if field == "model" or len(set(values.values())) == 1:
-        return str(values["fast"])
-    return ", ".join(
-        f"{model} {value:g}" if isinstance(value, float) else f"{model} {value}" for model, value in values.items()
-    )
-
-
-def choose_precision(precision: str) -> str:
-    """Turn ``auto`` into the arithmetic that is fastest on this machine's CPU.
-
-    bfloat16 is faster if the CPU multiplies its matrices in hardware (AMX). Otherwise it is emulated, and these networks
-    take three times as long as in float32.
-    """
-    if precision != "auto":
-        return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:  # not Linux: no CPU with AMX runs macOS
-        return "float32"
-    return "mixed_bfloat16" if "amx_bf16" in flags else "float32"

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
-from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.arrays import Images
 from mnist_utils._support.progress import ShowProgress, progress_display
-from mnist_utils.data.augmentation import augment, shift_and_tone
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.data.outliers import draw_outliers
+from mnist_utils.data.own_change import change_images
 from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.backend import batches, keras, seeded
 from mnist_utils.training.build import build_model
@@ -31,19 +31,19 @@ from mnist_utils.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from mnist_utils.training.config import TrainConfig, choose_precision
+from mnist_utils.training.config import TrainConfig
 from mnist_utils.training.contract import describe_additions
+from mnist_utils.training.epochs import epoch_images
 from mnist_utils.training.initialize import freeze_layers
 from mnist_utils.training.optimizer import make_optimizer
+from mnist_utils.training.precision import choose_precision
 
-Targets = NDArray[np.float32]
 Initialize = Callable[[keras.Model], None]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 
 # Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
 # count; with ten, the progress bar still moves smoothly and Ctrl-C acts at once.
 _STEPS_PER_EXECUTION = 10
-_OUTLIERS = 0.1  # the share of images that show no digit, for `pictures`
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,15 @@ class Trained:
     history: list[dict[str, float]]
 
 
-def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = None) -> tuple[TrainConfig, Dataset]:
+def load_training_data(
+    config: TrainConfig, *, data_dir: str | Path | None = None, done: Callable[[int, int], None] | None = None
+) -> tuple[TrainConfig, Dataset]:
     """Load a configuration's data set; return both, with ``auto`` replaced by the data set's name.
 
     Parameters
     ----------
     config : TrainConfig
-    data_dir : path, optional
+    data_dir, done
         See `load_dataset`.
 
     Raises
@@ -85,19 +87,30 @@ def load_training_data(config: TrainConfig, *, data_dir: str | Path | None = Non
         data_dir=data_dir,
         validation_fraction=config.validation_fraction,
         train_limit=config.train_limit,
+        raw=config.raw,
+        skip_unreadable=config.skip_unreadable,
+        done=done,
     )
     return config.for_dataset(dataset.name, len(dataset.x_train)), dataset
 
 
 def check_network(config: TrainConfig, classes: int, initialize: Initialize | None = None) -> list[str]:
-    """Build a configuration's network once, before anything is trained; say what had to be added to it.
+    """Build a configuration's network, and call your own augmentation, once before anything is trained.
+
+    Returns
+    -------
+    list of str
+        What had to be added to your own network, and what that means.
 
     Raises
     ------
     ConfigError
-        If your own network keeps not to the contract of `build_model`, `initialize` is for another one, or there is nothing
-        to freeze.
+        If your own network or augmentation breaks its contract, `initialize` is for another network, or there is nothing to
+        freeze.
     """
+    if config.own_augment:
+        blank = np.zeros((2, 28, 28), np.uint8)
+        change_images(blank, config.own_augment, np.random.default_rng(0), option="augment")
     if config.network.built_in and not config.from_run and not config.freeze:
         return []
     model = compile_model(config, 1, classes, initialize)
@@ -172,7 +185,7 @@ def train(
                 )
             row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
             row |= _validation(inference, dataset)
-            if not math.isfinite(row["loss"] + row["val_loss"]):
+            if not math.isfinite(row["loss"] + row.get("val_loss", 0)):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
                     f"Use a learning_rate below {config.learning_rate:g}."
@@ -205,6 +218,8 @@ def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
 
 
 def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    if not len(dataset.x_validation):  # validation_fraction 0
+        return {}
     # With `predict`, whose graph is needed at the end anyway: `evaluate` would make TensorFlow compile another one.
     found = predict_probabilities(model, dataset.x_validation).astype(np.float64)
     of_label = found[np.arange(len(found)), dataset.y_validation]
@@ -214,35 +229,9 @@ def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def epoch_images(x: Images, y: Labels, config: TrainConfig, epoch: int, *, classes: int = 10) -> tuple[Images, Targets]:
-    """Shuffle and augment the training images for one epoch (from 0); seed and epoch determine the result.
-
-    For ``pictures``, one image in ten becomes one that shows no digit.
-
-    Returns
-    -------
-    images : uint8 array, shape (n, 28, 28)
-    targets : float32 array, shape (n, classes)
-        The wanted probabilities: 1 for the label, less what `label_smoothing` spreads over all classes; where there is no
-        digit, the same for each.
-    """
-    random = np.random.default_rng((config.seed, epoch))
-    order = random.permutation(len(x))
-    images = augment(x[order], config.augment, random, labels=y[order])
-    targets = one_hot_targets(y[order], config.label_smoothing, classes=classes)
-    if config.augment == "pictures":
-        outliers = random.random(len(images)) < _OUTLIERS
-        images[outliers] = shift_and_tone(draw_outliers(int(outliers.sum()), random), random)
-        targets[outliers] = 1 / targets.shape[1]
-    return images, targets
-
-
-def one_hot_targets(y: Labels, smoothing: float = 0.0, *, classes: int = 10) -> Targets:
-    """Return each label's target probabilities, float32, shape (n, classes); see `epoch_images`."""
-    return np.eye(classes, dtype=np.float32)[y] * np.float32(1 - smoothing) + np.float32(smoothing / classes)
-
-
-def compile_model(config: TrainConfig, n: int, classes: int = 10, initialize: Initialize | None = None) -> keras.Model:
+def compile_model(
+    config: TrainConfig, n: int, classes: int = len(DIGITS), initialize: Initialize | None = None
+) -> keras.Model:
     """Build a model with its optimiser, ready to train on `n` images per epoch."""
     with seeded(config.seed):
         model = build_model(
@@ -286,5 +275,5 @@ def _show_steps(
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5])
+    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5] if name in row)
     return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

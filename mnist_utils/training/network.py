@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import inspect
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_utils import ConfigError
+from mnist_utils._support.own_function import OwnFunction, is_own, read_function
 
 FUNCTION = "network"  # what a file's function is called where no other name is given
 _FOLDER = Path(__file__).with_name("architectures")
@@ -36,43 +34,34 @@ class Network:
 
     Attributes
     ----------
-    name : str
-        ``fast``, ``mine.py``, ``mine.py:wider``, or a function's name in a notebook.
-    text : str
-        The file or the function, as it is kept in a run.
+    source : OwnFunction
+        The function; of a built-in network, the one of its file.
     recipe : dict
         Defaults of hyper-parameters.
-    path : Path, optional
-        Of the file; None for a function in a notebook.
-    function : callable, optional
-        What was given in a notebook; otherwise the file's is made when it is needed.
     """
 
-    name: str
-    text: str
+    source: OwnFunction
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    path: Path | None = None
-    function: Callable[..., Any] | None = None
 
     @property
     def built_in(self) -> bool:
         """Whether it is one of `NAMES`."""
-        return self.path is not None and self.path.parent == _FOLDER
+        return self.source.path is not None and self.source.path.parent == _FOLDER
 
     @property
-    def sha256(self) -> str:
-        """The hash of the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def name(self) -> str:
+        """``fast``, ``mine.py``, ``mine.py:wider``, or a function's name in a notebook."""
+        return self.source.name.removesuffix(".py") if self.built_in else self.source.name
+
+    @property
+    def text(self) -> str:
+        """The file or the function, as it is kept in a run."""
+        return self.source.text
 
     @property
     def identity(self) -> str:
         """What a run's configuration calls it: the name; of your own with eight digits of its hash: ``mine.py@1a2b3c4d``."""
-        return self.name if self.built_in else f"{self.name}@{self.sha256[:8]}"
-
-    @property
-    def function_name(self) -> str:
-        """What the function is called in its file."""
-        return self.name.partition(":")[2] or FUNCTION
+        return self.name if self.built_in else self.source.identity
 
 
 def load_network(given: str | Network | Callable[..., Any]) -> Network:
@@ -92,19 +81,11 @@ def load_network(given: str | Network | Callable[..., Any]) -> Network:
     """
     if isinstance(given, Network):
         return given
-    if callable(given):
-        return _of_function(given)
-    file, _, function = given.partition(":")
-    if given in NAMES:
+    if isinstance(given, str) and given in NAMES:
         return _built_in(given)
-    if not file.endswith(".py"):
+    if not is_own(given):
         raise ConfigError(f"model: given {given or repr('')}; allowed: {allowed()}")
-    path = Path(file).expanduser().resolve()
-    name = path.name + (f":{function}" if function not in ("", FUNCTION) else "")
-    if not name.partition(":")[2].isidentifier() and ":" in name:
-        raise ConfigError(f"model: given {given!r}; allowed: a function's name after the colon")
-    text = _read(path)
-    return Network(name, text, _read_recipe(text, path), path)
+    return _read(given)
 
 
 def allowed() -> str:
@@ -114,30 +95,12 @@ def allowed() -> str:
 
 @cache
 def _built_in(name: str) -> Network:
-    path = _FOLDER / f"{name}.py"
-    text = path.read_text(encoding="utf-8")
-    return Network(name, text, _read_recipe(text, path), path)
+    return _read(str(_FOLDER / f"{name}.py"))
 
 
-def _of_function(function: Callable[..., Any]) -> Network:
-    try:
-        text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        raise ConfigError(
-            f"model: the source of {function!r}, which a run keeps, is not available; allowed: a function of a cell or file"
-        ) from None
-    name = getattr(function, "__name__", "")
-    return Network(name if name.isidentifier() else FUNCTION, text, function=function)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"model: there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"model: {path} cannot be read: {reason}") from None
+def _read(given: str | Callable[..., Any]) -> Network:
+    source = read_function(given, option="model", default=FUNCTION)
+    return Network(source, _read_recipe(source.text, source.path) if source.path else {})
 
 
 def _read_recipe(text: str, path: Path) -> dict[str, Any]:

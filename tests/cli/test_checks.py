@@ -70,6 +70,15 @@ def test_mnist_is_found_without_a_download(monkeypatch: pytest.MonkeyPatch, tmp_
     assert str(tmp_path / "mnist.npz") in what
 
 
+def test_a_folder_that_is_named_is_the_only_one_looked_into(tmp_path: Path) -> None:
+    found = checks.run_check("mnist", tmp_path, tmp_path / "typo")
+    assert (found.state, found.what) == (
+        "missing",
+        f"data_dir: there is no mnist in {tmp_path / 'typo'}, which does not exist.",
+    )
+    assert found.fix.startswith("Give the folder that holds the four IDX files")
+
+
 def test_results_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
     assert find("results", tmp_path) == ("ok", f"{tmp_path} can be written, 0 runs")
     assert list(tmp_path.iterdir()) == []

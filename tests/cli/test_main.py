@@ -16,11 +16,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.sources import NAMES as DATASETS
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
 from tests import drawings
 from tests.conftest import TINY, Cli
+from tests.data.test_own import write_shapes
 from tests.fake_runs import fake_run, write_run
 from tests.paths import REFERENCE
 from tests.pictures import letter_on_paper
@@ -92,7 +94,7 @@ def test_version(mnist: Cli) -> None:
         (("--model", "nosuch"), "mnist: model: given nosuch; allowed: fast, accurate, simple, branched\n"),
         (
             ("--dataset", "nosuch"),
-            "mnist: dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it\n",
+            f"mnist: dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it\n",
         ),
     ],
 )
@@ -138,6 +140,30 @@ def test_train_prints_the_accuracy_the_folder_and_what_it_was_measured_on(mnist:
     status, again, err = mnist("train", *QUICK[2:-1], "--results", str(tmp_path), "--run", "one")
     assert (status, again) == (0, out)
     assert "is complete" in err
+
+
+def test_data_and_train_take_flags_for_pictures(mnist: Cli, tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "shapes", 12)
+    (folder / "cross" / "0.png").write_bytes(b"no picture")
+    status, _, err = mnist("data", "--dataset", str(folder))
+    assert status == 1
+    assert err.endswith("--skip-unreadable leaves such pictures out\n")
+    given = "--dataset", str(folder), "--raw", "--skip-unreadable"
+    facts = json.loads(mnist("data", *given, "--json")[1])
+    assert facts["training"] + facts["validation"] + facts["test"] == 35
+    assert "1 of 36 pictures" in facts["note"]
+    assert "white on black" in facts["note"]
+    results = "--epochs", "1", "--quiet", "--run", "raw", "--results", str(tmp_path / "results")
+    assert mnist("train", *given, *results)[0] == 0
+    assert read_run("raw", tmp_path / "results").config.raw is True
+    status, _, err = mnist("train", *given[:3], *results)
+    assert status == 1  # the picture is damaged still
+    status, _, err = mnist("train", "--dataset", str(folder), "--skip-unreadable", *results)
+    assert status == 1
+    assert "raw was started with raw True, now False; sha256" in err
+    assert mnist("train", "--dataset", "digits", "--raw")[::2] == (
+        2, "mnist: raw: given with the data set digits, which holds no pictures; allowed: with your own pictures only\n",
+    )  # fmt: skip
 
 
 def test_train_json_is_one_object(mnist: Cli, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +8,10 @@ from scipy import ndimage
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data import augmentation
-from mnist_utils.data.augmentation import augment
+from mnist_utils.data.augmentation import AUGMENTATIONS, augment
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.training.config import Augment
 
-KINDS = get_args(Augment)
+KINDS = AUGMENTATIONS
 LABELS = np.arange(600, dtype=np.uint8) % 10  # for `pictures`
 
 

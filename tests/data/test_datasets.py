@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mnist_utils import ConfigError, MnistError
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.idx import DataError, Part, Source
-from mnist_utils.data.sources import SOURCES, DataNotFoundError, cache_dir
+from mnist_utils.data.sources import NAMES, SOURCES, DataNotFoundError, cache_dir, find_copy
 from mnist_utils.preprocessing.center import center_digit
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -125,7 +126,7 @@ def test_train_limit_keeps_the_validation_and_test_sets(folder: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(DataError, match="given 'cifar'; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path"):
+    with pytest.raises(DataError, match=f"given 'cifar'; allowed: {', '.join(NAMES)}, or a path"):
         load_dataset("cifar")
 
 
@@ -293,9 +294,10 @@ def test_cache_that_cannot_be_written(mirror: str, tmp_path: Path, monkeypatch: 
         load_dataset("mnist")
 
 
-def test_no_network_names_all_that_was_tried_and_the_fix(tmp_path: Path) -> None:
+def test_no_network_names_all_that_was_tried_and_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_DATA_DIR", str(tmp_path / "empty"))
     with pytest.raises(DataNotFoundError) as error:
-        load_dataset("mnist", data_dir=tmp_path / "empty")
+        load_dataset("mnist")
     for part in (
         str(tmp_path / "empty"),
         str(cache_dir()),
@@ -320,9 +322,74 @@ def test_auto_names_the_folder_of_the_environment_without_a_copy(monkeypatch: py
     assert "MNIST_DATA_DIR=/typo" in load_dataset("auto").note
 
 
-def test_auto_does_not_replace_a_given_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="mnist was not found in"):
-        load_dataset("auto", data_dir=tmp_path)
+# --- a folder that is named by hand is the only one ---
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist", "fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("what", ["nothing", "empty", "other", "file"])
+def test_a_given_folder_without_the_data_is_an_error_whatever_is_elsewhere(
+    name: str, what: str, mirror: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_mirrors(monkeypatch, mirror)
+    shutil.copytree(folder, cache_dir() / "mnist")
+    given, words = (
+        tmp_path / "given",
+        {"nothing": "does not exist", "empty": "is empty", "file": "is no folder"}.get(what, ""),
+    )
+    if what == "file":
+        given.touch()
+    elif what != "nothing":
+        given.mkdir()
+    if what == "other":
+        for file in "a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt":
+            (given / file).touch()
+        words = "holds a.txt, b.txt, c.txt, d.txt, 2 more"
+    with pytest.raises(DataNotFoundError) as error:
+        load_dataset(name, data_dir=given)
+    kind = "mnist" if name == "auto" else name
+    first, second = str(error.value).split("\n")
+    assert first == f"data_dir: there is no {kind} in {given}, which {words}."
+    assert second.startswith("Give the folder " + ("that holds" if kind == "mnist" else f"above {kind}/"))
+    assert second.endswith("or leave data_dir out.")
+    assert load_dataset("mnist").source == str(cache_dir() / "mnist")
+
+
+@pytest.mark.parametrize("name", ["auto", "kmnist", "digits"])
+def test_a_given_folder_of_ones_own_data_is_told_how_to_be_given(name: str, tmp_path: Path) -> None:
+    for kind in "circle", "square":
+        (tmp_path / "shapes" / kind).mkdir(parents=True)
+        (tmp_path / "shapes" / kind / "1.png").touch()
+    with pytest.raises(MnistError, match=rf"data_dir: .*shapes.*\n.*: --dataset {tmp_path}/shapes$"):
+        load_dataset(name, data_dir=tmp_path / "shapes")
+
+
+def test_a_folder_above_the_right_one_is_told_the_right_one(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"  # as torchvision has it
+    raw.mkdir(parents=True)
+    (tmp_path / "kmnist").mkdir()
+    for folder in raw, tmp_path / "kmnist":
+        (folder / "train-images-idx3-ubyte.gz").touch()
+    with pytest.raises(DataNotFoundError, match=f"Give --data-dir {raw}$"):
+        load_dataset("mnist", data_dir=tmp_path)
+
+
+def test_a_folder_is_refused_for_data_that_are_in_none(folder: Path, tmp_path: Path) -> None:
+    message = r"given .* with the data set digits, which is scikit-learn's and in no folder\.\nLeave data_dir out"
+    with pytest.raises(ConfigError, match=message):
+        load_dataset("digits", data_dir=tmp_path / "nosuch")
+    with pytest.raises(ConfigError, match=r"with the data set .*x\.csv, which is a path already\.\nLeave data_dir out"):
+        load_dataset(str(tmp_path / "x.csv"), data_dir=folder)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_find_copy_looks_into_a_given_folder_only(there: bool, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, cache_dir() / "mnist")
+    if there:
+        assert find_copy("mnist", data_dir=folder) == str(folder)
+        return
+    with pytest.raises(DataNotFoundError, match="there is no mnist in"):
+        find_copy("mnist", data_dir=tmp_path / "nosuch")
+    assert find_copy("mnist") == str(cache_dir() / "mnist")
 
 
 def test_auto_takes_digits_where_the_cache_cannot_be_written(

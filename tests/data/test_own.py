@@ -11,9 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mnist_utils import ConfigError
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.data.drawn import find_fonts, print_character, random_map, warp_sheet
 from mnist_utils.data.idx import DataError
-from mnist_utils.data.own import is_path, read_own, read_pixel_rows
+from mnist_utils.data.own import is_path, read_own, read_parts, split_parts, suggest_dataset
+from mnist_utils.preprocessing.center import center_digit
 from tests.pictures import packed
 
 RANDOM = np.random.default_rng(0)
@@ -56,6 +59,22 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
+def write_emnist(folder: Path, n: int) -> Path:
+    """Write `n` training and `n` // 3 test images of each of EMNIST's 47 balanced classes, printed, in its form."""
+    folder.mkdir()
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
+    fonts, random = find_fonts("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono-Oblique.ttf"), np.random.default_rng(0)
+    for part, of_each in ("train", n), ("test", n // 3):
+        labels = np.repeat(np.arange(47), of_each).astype(np.uint8)
+        printed = (print_character(letters[label], fonts[random.integers(len(fonts))], 34) for label in labels)
+        images = np.stack([center_digit(warp_sheet(sheet, random_map(random)) / 255) for sheet in printed])
+        write_idx(folder / f"emnist-balanced-{part}-images-idx3-ubyte.gz", images.swapaxes(1, 2))
+        write_idx(folder / f"emnist-balanced-{part}-labels-idx1-ubyte.gz", labels)
+    mapping = "".join(f"{label} {ord(letter)}\n" for label, letter in enumerate(letters))
+    (folder / "emnist-balanced-mapping.txt").write_text(mapping)
+    return folder
+
+
 def test_a_folder_of_pictures_per_class(tmp_path: Path) -> None:
     found = read_own(write_shapes(tmp_path / "shapes", 10))
     assert found.classes == ("circle", "cross", "square")
@@ -74,30 +93,11 @@ def test_train_and_test_above_the_classes_are_kept_apart(tmp_path: Path) -> None
     assert (len(found.x), len(found.x_test), found.note) == (12, 6, "")
 
 
-@pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("name", ["train.csv", "train.csv.gz"])
-def test_a_csv_of_labels_and_pixels(tmp_path: Path, name: str, header: bool) -> None:
-    found = read_own(write_csv(tmp_path / name, X, Y + 5, header=header))
-    assert found.classes == ("5", "6", "7")  # labels need not begin at 0
-    both = np.concatenate([found.x, found.x_test])
-    assert {image.tobytes() for image in both} == {image.tobytes() for image in X}
-    pairs = {(image.tobytes(), int(label)) for image, label in zip(X, Y, strict=True)}
-    assert {(image.tobytes(), int(label)) for image, label in zip(found.x, found.y, strict=True)} <= pairs
-
-
 def test_classes_sort_as_numbers_and_text_may_name_them(tmp_path: Path) -> None:
     assert read_own(write_csv(tmp_path / "a.csv", X, np.where(Y == 0, 10, Y))).classes == ("1", "2", "10")
     assert read_own(write_csv(tmp_path / "b.csv", X, np.array(["b", "a", "c"])[Y])).classes == ("a", "b", "c")
     (tmp_path / "classes.txt").write_text("circle\ncross\nsquare\n")
     assert read_own(write_csv(tmp_path / "c.csv", X, Y)).classes == ("circle", "cross", "square")
-
-
-def test_npz_with_its_parts_and_with_fractions(tmp_path: Path) -> None:
-    np.savez(tmp_path / "both.npz", x_train=X[:20] / 255, y_train=Y[:20], x_test=X[20:, ..., None], y_test=Y[20:])
-    found = read_own(tmp_path / "both.npz")
-    np.testing.assert_array_equal(found.x, X[:20])
-    np.testing.assert_array_equal(found.x_test, X[20:])
-    np.testing.assert_array_equal(found.y_test, Y[20:])
 
 
 def test_emnists_files_are_turned_upright_and_named(tmp_path: Path) -> None:
@@ -120,13 +120,6 @@ def test_torchvisions_folder_of_mnist(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_own(tmp_path).x_test, X[20:])
 
 
-def test_images_of_another_size_are_resized(tmp_path: Path) -> None:
-    large = np.kron(X, np.ones((2, 2), np.uint8))
-    np.savez(tmp_path / "large.npz", x_train=large, y_train=Y)
-    found = read_own(tmp_path / "large.npz")
-    assert {image.tobytes() for image in found.x} <= {image.tobytes() for image in X}
-
-
 def test_a_run_of_three_classes_is_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(tmp_path / "shapes", 20)
     monkeypatch.chdir(tmp_path)
@@ -142,64 +135,97 @@ def test_what_is_a_path(name: str, path: bool) -> None:
     assert is_path(name) == path
 
 
-# --- errors: each names the file, and the row or what is allowed ---
+@pytest.mark.parametrize("labels", ["5", "26"])
+def test_labels_that_do_not_begin_at_0_take_their_own_lines_of_names(tmp_path: Path, labels: str) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(f"name {label}" for label in range(26)) + "\n")
+    path = write_csv(tmp_path / "x.csv", X, Y + int(labels) - 2)
+    if labels == "5":
+        assert read_own(path).classes == ("name 3", "name 4", "name 5")
+        return
+    with pytest.raises(DataError, match=r"classes\.txt has no name for label 26 of .*x\.csv"):
+        read_own(path)
 
 
-def rows_csv(tmp_path: Path, change: Any) -> Path:
-    lines = write_csv(tmp_path / "x.csv", X, Y).read_text().splitlines()
-    (tmp_path / "x.csv").write_text("\n".join(change(lines)) + "\n")
-    return tmp_path / "x.csv"
+def test_parts_are_told_before_a_test_part_is_made(tmp_path: Path) -> None:
+    np.savez(tmp_path / "few.npz", x_train=X[:3], y_train=["a", "b", "a"])
+    found = read_parts(tmp_path / "few.npz")
+    assert (list(found.parts), found.classes, found.note) == (["train"], ("a", "b"), "")
+    assert found.parts["train"][1].tolist() == [0, 1, 0]
+    with pytest.raises(DataError, match=r"few\.npz: class b has 1 image; at least 5 are needed for a test part"):
+        split_parts(tmp_path / "few.npz", found)
+    np.savez(tmp_path / "one.npz", x_train=X[:3], y_train=[7, 7, 7])
+    assert read_parts(tmp_path / "one.npz", least=1).classes == ("7",)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("make", "suggested"),
     [
-        (lambda lines: [*lines[:3], lines[3].replace(",", ",999,", 1).rsplit(",", 1)[0], *lines[4:]], "row 4: a pixel"),
-        (lambda lines: [*lines[:5], lines[5].replace(",", ",x,", 1).rsplit(",", 1)[0], *lines[6:]], "row 6: a pixel"),
-        (lambda lines: [*lines[:2], "," + lines[2].split(",", 1)[1], *lines[3:]], "row 3: no label"),
-        (lambda lines: [line.rsplit(",", 1)[0] for line in lines], "784 columns and so no labels"),
-        (lambda lines: [line.rsplit(",", 3)[0] for line in lines], "782 columns; wanted a label and 784 pixels"),
-        (lambda lines: [lines[0], *("7" + line[1:] for line in lines[1:])], "1 classes; allowed: 2 to 100"),
+        (lambda folder: write_shapes(folder, 1), "{}"),
+        (lambda folder: write_shapes(folder / "train", 1), "{}"),
+        (lambda folder: [write_csv(folder / name, X, Y) for name in ("a.csv", "train.csv")], "{}/train.csv"),
+        (lambda folder: write_idx(folder / "emnist-x-train-images-idx3-ubyte.gz", X), "{}"),
+        (lambda folder: (folder / "notes.txt").touch(), ""),
+        (lambda folder: (folder / "mnist.npz").touch(), ""),
     ],
 )
-def test_a_csv_with_something_wrong(tmp_path: Path, change: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_own(rows_csv(tmp_path, change))
+def test_what_looks_like_ones_own_data(tmp_path: Path, make: Any, suggested: str) -> None:
+    make(tmp_path)
+    assert suggest_dataset(tmp_path) == suggested.format(tmp_path)
 
 
-def test_other_data_with_something_wrong(tmp_path: Path) -> None:
+def test_a_suggestion_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shapes(tmp_path / "my shapes", 1)
+    monkeypatch.chdir(tmp_path)
+    assert suggest_dataset(Path("my shapes")) == "'./my shapes'"
+    assert suggest_dataset(Path("nosuch")) == ""
+
+
+# --- errors: each names the file, and the row or what is allowed ---
+
+
+def test_data_with_something_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file or folder"):
         read_own(tmp_path / "nosuch")
     with pytest.raises(DataError, match="holds no data; allowed: a folder"):
         read_own(tmp_path)
-    shapes = write_shapes(tmp_path / "shapes", 6)
-    (shapes / "circle" / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"bad\.png: not a picture"):
-        read_own(shapes)
-    (shapes / "circle" / "bad.png").unlink()
-    (shapes / "empty").mkdir()
-    with pytest.raises(DataError, match="class empty has no picture"):
-        read_own(shapes)
     (tmp_path / "text.txt").write_text("x")
     with pytest.raises(DataError, match="is none of"):
         read_own(tmp_path / "text.txt")
-    np.savez(tmp_path / "rgb.npz", x_train=np.zeros((9, 28, 28, 3)), y_train=np.arange(9))
-    with pytest.raises(DataError, match=r"shape \(9, 28, 28, 3\); wanted"):
-        read_own(tmp_path / "rgb.npz")
-    np.savez(tmp_path / "few.npz", x_train=X, y_train=np.minimum(np.arange(30), 1))
-    with pytest.raises(DataError, match="class 0 has 1 images; at least 5"):
-        read_own(tmp_path / "few.npz")
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + bytes(12) + b"x")
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"")
-    with pytest.raises(DataError, match="is no IDX file"):
-        read_own(tmp_path)
-    (tmp_path / "classes.txt").write_text("a\na\nb\n")
-    np.savez(tmp_path / "twice.npz", x_train=X, y_train=Y)
-    with pytest.raises(DataError, match="two classes of the name 'a'"):
-        read_own(tmp_path / "twice.npz")
+    np.savez(tmp_path / "one.npz", x_train=X, y_train=np.zeros(30, int))
+    with pytest.raises(DataError, match=r"one\.npz has 1 class; allowed: 2 to 100$"):
+        read_own(tmp_path / "one.npz")
+    np.savez(tmp_path / "many.npz", x_train=np.zeros((101, 28, 28)), y_train=np.arange(101))
+    with pytest.raises(DataError, match=r"many\.npz has 101 classes; allowed: 2 to 100"):
+        read_own(tmp_path / "many.npz")
 
 
-def test_pixels_without_labels(tmp_path: Path) -> None:
-    images, labels = read_pixel_rows(write_csv(tmp_path / "test.csv", X, None), labelled=False)
-    np.testing.assert_array_equal(images, X)
-    assert labels == []
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("classes.txt", b"a\na\nb\n", r"two classes of the name 'a', by .*classes\.txt"),
+        ("classes.txt", b"a\n\nb\n", r"classes\.txt has no name for label 1 of"),
+        ("classes.txt", b"\xff\xfe", r"classes\.txt is not UTF-8"),
+        ("x-mapping.txt", b"0 65\n1 66\n2 65\n", r"two classes of the name 'A', by .*x-mapping\.txt"),
+        ("x-mapping.txt", b"0 65\n1 B\n2 67\n", r"x-mapping\.txt, row 2: '1 B'; wanted a label and the code of a char"),
+        ("x-mapping.txt", b"0\n", r"x-mapping\.txt, row 1: '0'; wanted"),
+        ("x-mapping.txt", b"0 65\n1 66\n", r"x-mapping\.txt has no name for label 2"),
+    ],
+)
+def test_names_with_something_wrong(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    np.savez(tmp_path / "data.npz", x_train=X, y_train=Y)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_own(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("option", ["raw", "skip_unreadable"])
+@pytest.mark.parametrize("name", ["mnist", "auto", "digits", "x.csv", "idx/"])
+def test_how_pictures_are_read_is_refused_for_what_has_none(tmp_path: Path, name: str, option: str) -> None:
+    write_csv(tmp_path / "x.csv", X, Y)
+    (tmp_path / "idx").mkdir()
+    write_idx(tmp_path / "idx" / "train-images-idx3-ubyte", X)
+    write_idx(tmp_path / "idx" / "train-labels-idx1-ubyte", Y.astype(np.uint8))
+    given = str(tmp_path / name) if is_path(name) else name
+    message = rf"^{option}: given with .*{name.strip('/')}, which holds no pictures; allowed: with your own pictures only$"
+    with pytest.raises(ConfigError, match=message):
+        load_dataset(given, **{option: True})  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnist_utils._support.arrays import Images
+from mnist_utils._support.own_function import read_function
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.robustness import Robustness, measure_robustness
@@ -88,3 +90,14 @@ def test_reports_each_step(digits: Dataset) -> None:
         predict, digits.x_test[:5], digits.y_test[:5], others=(digits,), done=lambda *step: steps.append(step)
     )
     assert steps == [(i, 22) for i in range(1, 23)]
+
+
+def test_a_corruption_of_your_own_is_a_row_of_its_own(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def flip(images, random):\n    return images[:, ::-1].copy()\n")
+    own = read_function(f"{tmp_path}/mine.py:flip", option="corruption", default="corrupt")
+    found = measure_robustness(predict, digits.x_test[:50], digits.y_test[:50], own=(own,))
+    row = found.table.loc["mine.py:flip"]
+    assert (row["group"], row["n"]) == ("yours", 50)
+    assert row["accuracy"] == found.table.loc["clean", "accuracy"]  # upside down, an image is as bright
+    np.testing.assert_array_equal(found.samples[-1], digits.x_test[:6, ::-1])
+    assert found.mean == pytest.approx(found.table.loc[list(MNIST_C), "accuracy"].mean())

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from mnist_utils import ConfigError
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.experiments import grid
+from tests.data.test_own import write_shapes
 
 
 @pytest.mark.parametrize(
@@ -156,3 +160,32 @@ def test_auto_is_settled_once_for_all_trials() -> None:
     assert {trial.config.dataset for trial in trials} == {"digits"}
     assert {trial.config.epochs for trial in trials} == {10}  # the recipe for digits
     assert "digits" in note
+
+
+def test_a_flag_is_swept_over_the_same_pictures_read_in_two_ways(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "shapes", 12)
+    trials, note = grid.make_trials({"dataset": str(folder), "raw": "true,false"})
+    assert {trial.config.raw: trial.sha256 for trial in trials} == {
+        raw: load_dataset(str(folder), raw=raw).sha256 for raw in (True, False)
+    }
+    assert grid.varied_parameters(trials) == ["raw"]
+    assert grid.sweep_name(trials).startswith("raw-")
+    assert "taken for white on black" in note
+    assert note.count("has no test part") == 1
+
+
+def test_a_trial_of_before_there_were_flags_keeps_its_key() -> None:
+    (trial,) = grid.make_trials({"dataset": "digits"})[0]
+    fields = {name: value for name, value in trial.config.model_dump().items() if name not in ("raw", "skip_unreadable")}
+    text = json.dumps(fields | {"sha256": trial.sha256}, sort_keys=True)
+    assert trial.key == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_reading_in_two_ways_that_leave_out_other_pictures_is_refused(tmp_path: Path) -> None:
+    given = {"dataset": str(write_shapes(tmp_path / "shapes", 12)), "raw": "true,false", "skip_unreadable": "true"}
+    with pytest.raises(ConfigError, match="raw: given false, true with skip_unreadable; allowed: one of them"):
+        grid.make_trials(given)
+    with pytest.raises(ConfigError, match="raw: given with the data set digits, which holds no pictures"):
+        grid.make_trials({"dataset": "digits", "raw": "true,false"})
+    with pytest.raises(ConfigError, match="raw: given maybe; allowed: true, false"):
+        grid.make_trials({"raw": "maybe"})

@@ -59,6 +59,17 @@ def test_a_parameter_that_an_earlier_version_did_not_have_counts_as_none() -> No
     assert results.format_value("label_smoothing", trials.loc["a", "label_smoothing"]) == "none"
 
 
+def test_a_flag_that_an_earlier_version_did_not_have_counts_as_off() -> None:
+    old, new, raw = fake_run("a", 0.9), fake_run("b", 0.9), fake_run("c", 0.9, raw=True)
+    del old.facts["config"]["raw"]
+    assert results.trial_parameters(results.trials_table([old, new])) == []
+    trials = results.trials_table([old, new, raw])
+    assert trials["raw"].tolist() == [False, False, True]
+    settings = results.settings_table(trials)
+    assert sorted(results.formatted_settings(settings)["raw"]) == ["false", "true"]
+    assert results.describe_setting({"raw": True}) == "raw true"
+
+
 def test_incomplete_runs_are_left_out_and_none_is_an_error() -> None:
     assert list(results.trials_table([fake_run("a", 0.9), fake_run("b", 0.9, why="stopped")]).index) == ["a"]
     with pytest.raises(RunError, match="no run was trained to the end"):

@@ -25,10 +25,11 @@ from tests.conftest import Cli
 from tests.lazy import lazy
 
 if TYPE_CHECKING:
-    from mnist_utils.training import checkpoint, fit
+    from mnist_utils.training import checkpoint
+    from mnist_utils.training import epochs as training_epochs
 else:
     checkpoint = lazy("mnist_utils.training.checkpoint")
-    fit = lazy("mnist_utils.training.fit")
+    training_epochs = lazy("mnist_utils.training.epochs")
 
 SMALL = {"dataset": "digits", "epochs": 1, "train_limit": 200}
 
@@ -97,7 +98,7 @@ def test_a_trial_resumes_where_its_worker_was_killed(tmp_path: Path, monkeypatch
         assert begun.is_set()
         assert read_run(one.key, store.trials_folder(tmp_path)).epochs_done == 1
         monkeypatch.undo()
-        epochs, epoch_images = list[int](), fit.epoch_images
+        epochs, epoch_images = list[int](), training_epochs.epoch_images
 
         def remember(*arguments: Any, **options: Any) -> Any:
             epochs.append(arguments[-1])

@@ -27,13 +27,13 @@ def test_a_run_comes_back_as_it_was_packed(tmp_path: Path, trial: grid.Trial) ->
     files = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
     assert files == {"config.json", "metrics.json", "figures/one.png"}
     assert (place / "config.json").read_bytes() == (run / "config.json").read_bytes()
-    assert (found.name, found.trained().validation.accuracy) == (trial.key, 0.75)
+    assert (found.name, found.trained().validated().accuracy) == (trial.key, 0.75)
     assert store.pending_trials(tmp_path, [trial]) == []
 
 
 def test_a_run_that_was_written_in_place_is_read(tmp_path: Path, trial: grid.Trial) -> None:
     write_run(fake_run(trial.key, 0.75), store.trials_folder(tmp_path))
-    assert store.store_trial(tmp_path, trial.key, b"").trained().validation.accuracy == 0.75
+    assert store.store_trial(tmp_path, trial.key, b"").trained().validated().accuracy == 0.75
 
 
 def test_a_failed_trial_says_why_until_the_next_try(tmp_path: Path, trial: grid.Trial) -> None:

@@ -30,6 +30,7 @@ NAMES = [
     "05_ablations",
     "06_predict_and_serve",
     "07_compare_runs",
+    "08_your_own_network",
 ]
 COMMITTED = sorted((CLONE / "notebooks").glob("*.ipynb"))
 RECORDED = sorted(record.PLACE.glob("*.ipynb"))

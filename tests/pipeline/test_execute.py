@@ -58,6 +58,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         LOCATION + 'fail: str = ""  # how to fail',
         "import os, sys, time\nfrom pathlib import Path\nprint(repr(run))",
         "if fail == 'error':\n    raise ValueError('as asked\\nand more')\n"
+        "from mnist_utils.runs.run import RunError\n"
+        "if fail == 'ours':\n    raise RunError('as asked.\\nDo this.')\n"
         "if fail == 'exit':\n    os._exit(3)\n"
         "if fail == 'wait':\n    Path('kernel').write_text(str(os.getpid()))\n    time.sleep(100)",
         "print('end')",
@@ -217,6 +219,7 @@ def test_the_run_is_read_only_where_it_has_a_network(tmp_path: Path, quiet: Cons
     ("how", "why"),
     [
         ("error", "code cell 4: ValueError: as asked"),
+        ("ours", "code cell 4: RunError: as asked. Do this."),
         ("exit", "code cell 4: the kernel died: it was killed, or the memory was used up"),
     ],
 )

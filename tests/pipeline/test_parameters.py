@@ -7,6 +7,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from papermill import inspect_notebook
 
+from mnist_utils import ConfigError
+from mnist_utils.pipeline.parameters import resolve_parameters, select_notebooks
 from mnist_utils.training.config import TrainConfig, given_fields
 from mnist_utils.training.network import NAMES
 from tests.paths import CLONE
@@ -61,3 +63,17 @@ def test_what_is_given_wins(defaults: dict[str, Any]) -> None:
     given: dict[str, Any] = {"epochs": 7, "conv_dropout": 0.0, "schedule": "constant", "train_limit": 500}
     config = TrainConfig(**given_fields(defaults | given | {"model": "branched"}))
     assert config.model_dump() == TrainConfig(model="branched", **given).model_dump()
+
+
+@pytest.mark.parametrize(("given", "value"), [("true", True), (True, True), ("false", False)])
+def test_a_flag_is_read_as_yes_or_no(given: Any, value: bool) -> None:
+    (step,) = resolve_parameters([TRAIN], {"raw": given})
+    assert step.given == {"raw": value}
+    with pytest.raises(ConfigError, match="raw: given maybe; allowed: true or false"):
+        resolve_parameters([TRAIN], {"raw": "maybe"})
+
+
+def test_every_notebook_that_loads_a_data_set_reads_pictures_in_the_same_way() -> None:
+    found = {path.stem: inspect_notebook(str(path)) for path in select_notebooks()}
+    assert [name for name, stated in found.items() if "dataset" in stated] == list(found)[:6]
+    assert [name for name, stated in found.items() if {"raw", "skip_unreadable"} <= set(stated)] == list(found)[:6]

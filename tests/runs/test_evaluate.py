@@ -46,6 +46,13 @@ def test_robustness_asks_the_network_about_the_test_images(tiny_run: Run, tmp_pa
     assert f"worst {found.worst.replace('_', ' ')}" in evaluate.robustness_title(tiny_run, found)
 
 
+def test_a_data_set_is_evaluated_by_its_name_on_its_test_part(tiny_run: Run) -> None:
+    found = evaluate.evaluate_data(tiny_run, "digits")
+    assert (found.source, found.part, found.note) == ("digits", "the test part", "")
+    assert found.summary.n == 360
+    assert found.summary.accuracy == tiny_run.trained().test.accuracy
+
+
 def test_digits_are_asked_about_only_where_digits_were_learnt(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset("digits")
     for name, asked in ("mnist", True), ("fashion_mnist", False):

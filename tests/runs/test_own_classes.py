@@ -10,17 +10,20 @@ import pytest
 from fastapi.testclient import TestClient
 from matplotlib.figure import Figure
 
-from mnist_utils import plots
+from mnist_utils import ConfigError, plots
 from mnist_utils.data import exploration
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.evaluation import errors
 from mnist_utils.evaluation.metrics import compute_metrics
-from mnist_utils.runs.evaluate import summarize_run
+from mnist_utils.evaluation.statistics import wilson_interval
+from mnist_utils.preprocessing.reader import preprocess
+from mnist_utils.runs.evaluate import evaluate_data, summarize_run
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.record import record_run
-from mnist_utils.runs.run import Run
+from mnist_utils.runs.run import Run, RunError
 from mnist_utils.serving.app import create_app
 from mnist_utils.training.config import make_config
+from mnist_utils.training.fit import load_training_data
 from tests.conftest import Cli
 from tests.data.test_own import shape_picture, write_csv, write_shapes
 
@@ -116,3 +119,115 @@ def test_the_server_names_classes(results: Path) -> None:
             400,
             "digits: given many; allowed: one, as this model's classes are no digits",
         )
+
+
+def test_a_raw_run_loads_its_raw_images_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_shapes(tmp_path / "shapes", 12)
+    (folder / "cross" / "0.png").write_bytes(b"no picture")
+    config = make_config(dataset=str(folder), raw=True, skip_unreadable=True, epochs=1)
+    config, dataset = load_training_data(config)
+    run = record_run(config, dataset, "raw", tmp_path / "results", progress=False)
+    facts = json.loads((run.path / "config.json").read_text())
+    assert (facts["config"]["raw"], facts["config"]["skip_unreadable"]) == (True, True)
+    assert "1 of 36 pictures cannot be read and were left out, the first: cross/0.png" in facts["dataset"]["note"]
+    again = read_run("raw", tmp_path / "results").dataset()
+    assert again.sha256 == dataset.sha256 != load_dataset(str(folder), skip_unreadable=True).sha256
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert read_run("raw", tmp_path / "results").dataset(moved).sha256 == dataset.sha256
+    monkeypatch.chdir(tmp_path)
+    assert read_run("raw", tmp_path / "results").dataset("elsewhere").sha256 == dataset.sha256
+
+
+# --- mnist evaluate RUN --dataset ---
+
+
+def test_a_run_is_evaluated_on_all_of_other_data(results: Path, tmp_path: Path) -> None:
+    run = read_run("shapes", results)
+    for kind, seeds in ("square", range(60, 66)), ("circle", range(70, 73)):  # not all classes, in another order
+        (tmp_path / kind).mkdir()
+        for seed in seeds:
+            (tmp_path / kind / f"{seed}.png").write_bytes(shape_picture(kind, seed))
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    found = evaluate_data(run, str(tmp_path))
+    assert (found.source, found.part, found.note, found.summary.n) == (str(tmp_path), "all images", "", 9)
+    images = np.stack([preprocess(path).image for path in sorted(tmp_path.rglob("*.png"))])
+    probabilities, labels = run.predict(images), np.array([0] * 3 + [2] * 6)
+    correct = int((probabilities.argmax(axis=1) == labels).sum())
+    assert found.summary.accuracy == correct / 9 > 0.5
+    assert found.summary.accuracy_interval == pytest.approx(wilson_interval(correct, 9))
+    assert found.summary.log_loss == pytest.approx(-np.log(probabilities[np.arange(9), labels]).mean(), rel=1e-4)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_the_data_that_a_run_was_trained_on_are_evaluated_on_their_test_part(run: Run) -> None:
+    found = evaluate_data(run, run.config.dataset)
+    assert found.part == "the test part"
+    assert found.note == "the run was trained on the others of these images"
+    assert found.summary.n == run.trained().test.n
+    assert found.summary.accuracy == run.trained().test.accuracy
+
+
+def test_of_data_with_a_test_part_it_is_that(results: Path, tmp_path: Path) -> None:
+    write_shapes(tmp_path / "train", 2)
+    write_shapes(tmp_path / "test", 1)
+    found = evaluate_data(read_run("shapes", results), str(tmp_path))
+    assert (found.part, found.summary.n) == ("the test part", 3)
+
+
+def test_one_picture_of_one_class_is_enough(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "cross").mkdir()
+    (tmp_path / "cross" / "a.png").write_bytes(shape_picture("cross", 80))
+    found = evaluate_data(read_run("shapes", results), str(tmp_path)).summary
+    assert found.n == 1
+    assert found.expected_calibration_error_interval == (0, 1)
+
+
+def test_a_class_that_the_run_does_not_know_is_named(results: Path, tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "shapes", 1)
+    (folder / "square").rename(folder / "star")
+    run = read_run("shapes", results)
+    with pytest.raises(RunError, match=r"shapes has the class star; run shapes knows circle, cross, square$"):
+        evaluate_data(run, str(folder))
+    with pytest.raises(RunError, match="digits has the class 0; run shapes knows circle, cross, square"):
+        evaluate_data(run, "digits")
+    with pytest.raises(ConfigError, match=r"data_dir: given x with the data set .*, which is a path already"):
+        evaluate_data(run, str(folder), data_dir="x")
+
+
+def test_the_command_evaluates_other_data(mnist: Cli, results: Path, tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "shapes", 3)
+    (folder / "cross" / "0.png").write_bytes(b"no picture")
+    given = "evaluate", "shapes", "--results", str(results), "--dataset", str(folder)
+    status, out, err = mnist(*given)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"mnist: dataset: {folder / 'cross' / '0.png'}: not a picture")
+    status, out, _ = mnist(*given, "--skip-unreadable")
+    lines = out.splitlines()
+    assert (status, lines[0]) == (0, "run shapes (fast, trained on shapes, seed 0)")
+    assert lines[1] == f"{folder}: all images, n = 8, 95 % intervals over them"
+    assert [line.split("  ")[0] for line in lines[2:]] == ["accuracy", "expected calibration error", "log loss", "note"]
+    assert "1 of 9 pictures cannot be read and were left out, the first: cross/0.png" in lines[-1]
+    answer = json.loads(mnist(*given, "--skip-unreadable", "--raw", "--json")[1])
+    assert {name: answer[name] for name in ("run", "dataset", "part", "n")} == {
+        "run": "shapes", "dataset": str(folder), "part": "all images", "n": 8,
+    }  # fmt: skip
+    assert answer.keys() >= {"accuracy", "accuracy_interval", "log_loss", "expected_calibration_error", "note"}
+    assert "taken for white on black" in answer["note"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--raw",), "raw: given without --dataset"),
+        (("--skip-unreadable",), "skip_unreadable: given without --dataset"),
+        (("--robustness", "--dataset", "digits"), "robustness: given with --dataset; allowed: one of them"),
+        (("--dataset", "nosuch"), "dataset: given nosuch; allowed: auto, mnist, digits"),
+        (("--dataset", "digits", "--raw"), "raw: given with the data set digits, which holds no pictures"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_a_line(
+    mnist: Cli, results: Path, options: tuple[str, ...], message: str
+) -> None:
+    status, out, err = mnist("evaluate", "shapes", "--results", str(results), *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"mnist: {message}")

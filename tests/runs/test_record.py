@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import replace
@@ -17,13 +19,14 @@ from sklearn.metrics import accuracy_score
 
 from mnist_utils import ConfigError
 from mnist_utils._support import files as _support_files
-from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.runs import find, inference
 from mnist_utils.runs.compare import runs_table
 from mnist_utils.runs.environment import git_commit
+from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import new_run_name
-from mnist_utils.runs.record import record_run
-from mnist_utils.runs.run import FIGURES, FILES, NETWORK, Run, RunError
+from mnist_utils.runs.record import check_same_config, record_run
+from mnist_utils.runs.run import AUGMENT, FIGURES, FILES, NETWORK, Run, RunError
 from mnist_utils.training.config import TrainConfig, make_config
 from tests.conftest import TINY
 from tests.lazy import lazy
@@ -43,7 +46,7 @@ def test_a_run_holds_all_its_parts(tiny_run: Run) -> None:
         "config.json", "history.csv", "metrics.json", "predictions.npz", "model.keras", "model.tflite",
         "figures/training_curves.png", "figures/confusion_matrix.png",
     }  # fmt: skip
-    assert files(tiny_run.path) == set(FILES) - {NETWORK}  # of your own networks only
+    assert files(tiny_run.path) == set(FILES) - {NETWORK, AUGMENT}  # of your own networks only
     assert tiny_run.incomplete == ""
 
 
@@ -51,7 +54,7 @@ def test_whole_runs_make_a_table(tiny_run: Run) -> None:
     begun = replace(tiny_run, incomplete="training was not finished", metrics=None)
     (row,) = runs_table([begun, tiny_run]).to_dict("records")
     assert [row[column] for column in ("run", "data", "model", "epochs", "seed")] == ["tiny", "digits", "fast", 2, 0]
-    assert row["validation"] == f"{tiny_run.trained().validation.accuracy:.2%}"
+    assert row["validation"] == f"{tiny_run.trained().validated().accuracy:.2%}"
     assert runs_table([begun]).empty
 
 
@@ -70,7 +73,7 @@ def test_metrics_predictions_and_models_agree(tiny_run: Run, tiny: Dataset) -> N
     np.testing.assert_array_equal(labels, tiny.y_test)
     assert tiny_run.trained().test.accuracy == accuracy_score(labels, probabilities.argmax(axis=1))
     assert tiny_run.trained().test.n == 360
-    assert tiny_run.trained().validation.n == 144
+    assert tiny_run.trained().validated().n == 144
     loaded = keras.saving.load_model(tiny_run.path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(loaded.predict(tiny.x_test[..., None], verbose=0), probabilities, atol=1e-5)
     np.testing.assert_allclose(inference.load_model(tiny_run.path / "model.tflite")(tiny.x_test), probabilities, atol=1e-5)
@@ -80,7 +83,7 @@ def test_history_is_one_row_an_epoch(tiny_run: Run) -> None:
     history = pd.read_csv(tiny_run.path / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert set(history) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds"}
-    assert tiny_run.trained().validation.accuracy == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
+    assert tiny_run.trained().validated().accuracy == pytest.approx(history["val_accuracy"].iloc[-1], abs=0.01)
 
 
 def test_figures_are_pictures_that_name_data_and_n(tiny_run: Run) -> None:
@@ -107,6 +110,16 @@ def test_another_config_under_the_same_name_is_refused(tiny_run: Run, tiny: Data
         record_run(make_config(**TINY | {"epochs": 3}), tiny, "tiny", tiny_run.path.parent, progress=False)
 
 
+def test_a_run_of_a_version_without_a_field_is_one_with_its_default(tiny_run: Run, tiny: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.path, tmp_path / "old")
+    facts = json.loads((tmp_path / "old" / "config.json").read_text())
+    assert (facts["config"].pop("raw"), facts["config"].pop("skip_unreadable")) == (False, False)
+    (tmp_path / "old" / "config.json").write_text(json.dumps(facts))
+    assert record_run(make_config(**TINY), tiny, "old", tmp_path, progress=False).config.raw is False
+    with pytest.raises(RunError, match=r"run old was started with raw False, now True\. Choose"):
+        check_same_config(read_run("old", tmp_path), make_config(**TINY, raw=True).model_dump())
+
+
 def test_other_data_under_the_same_name_are_refused(tiny_run: Run, tiny: Dataset) -> None:
     with pytest.raises(RunError, match=r"started with sha256 \w+, now 123"):
         record_run(make_config(**TINY), replace(tiny, sha256="123"), "tiny", tiny_run.path.parent, progress=False)
@@ -121,7 +134,7 @@ def test_goes_on_in_the_arithmetic_it_began_with(tiny: Dataset, tmp_path: Path, 
 
     monkeypatch.setattr("mnist_utils.training.fit.train", train)
     for here in "mixed_bfloat16", "float32":
-        monkeypatch.setattr("mnist_utils.training.config.choose_precision", lambda _, here=here: here)
+        monkeypatch.setattr("mnist_utils.training.precision.choose_precision", lambda _, here=here: here)
         with pytest.raises(KeyboardInterrupt):
             record_run(make_config(**TINY), tiny, "moved", tmp_path, progress=False)
     assert seen == ["mixed_bfloat16", "mixed_bfloat16"]
@@ -212,3 +225,18 @@ def test_the_commit_is_gits_or_that_of_the_image(monkeypatch: pytest.MonkeyPatch
     assert git_commit() is None
     monkeypatch.setenv("MNIST_GIT_COMMIT", "c0ffee+")
     assert git_commit() == "c0ffee+"
+
+
+def test_a_training_on_all_images_has_no_validation(tmp_path: Path) -> None:
+    given = {"validation_fraction": 0, "train_limit": None, "epochs": 1}
+    config = make_config(**TINY | given)
+    dataset = load_dataset("digits", validation_fraction=0)
+    assert (len(dataset.x_train), len(dataset.x_validation)) == (1437, 0)
+    run = record_run(config, dataset, "all", tmp_path, progress=False)
+    assert (run.trained().validation, run.trained().temperature) == (None, 1.0)
+    assert list(run.history().columns) == ["epoch", "accuracy", "loss", "seconds"]
+    assert runs_table([run])["validation"].tolist() == ["none"]
+    assert find.list_runs(tmp_path)[0].name == "all"
+    assert run.predictions("validation")[0].shape == (0, 10)
+    with pytest.raises(RunError, match=r"trained on all images \(validation_fraction 0\) has nothing to be chosen by"):
+        run.trained().validated()

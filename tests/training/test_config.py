@@ -7,15 +7,18 @@ import pytest
 from pydantic import ValidationError
 
 from mnist_utils import ConfigError
+from mnist_utils.cli.options import default_text
+from mnist_utils.data.augmentation import AUGMENTATIONS
+from mnist_utils.data.sources import NAMES as DATASETS
 from mnist_utils.training.config import (
+    FLAGS,
     TrainConfig,
     allowed_values,
-    choose_precision,
-    default_text,
     given_fields,
     make_config,
 )
 from mnist_utils.training.network import NAMES, load_network
+from mnist_utils.training.precision import choose_precision
 
 
 def test_has_every_hyper_parameter_and_a_default_for_each() -> None:
@@ -70,15 +73,15 @@ def test_is_frozen() -> None:
         ({"dense_dropout": 1}, "dense_dropout: given 1; allowed: a number from 0 below 1"),
         (
             {"model": "nosuch"},
-            "model: given nosuch; allowed: fast, accurate, branched, simple, or your own: file.py or file.py:function",
+            f"model: given nosuch; allowed: {', '.join(NAMES)}, or your own: file.py or file.py:function",
         ),
         (
             {"dataset": "nosuch"},
-            "dataset: given nosuch; allowed: auto, mnist, digits, fashion_mnist, kmnist, or a path with a / in it",
+            f"dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it",
         ),
         (
             {"augment": "flip"},
-            "augment: given flip; allowed: none, shift, pictures, affine, elastic, erase, contrast, polarity",
+            f"augment: given flip; allowed: {', '.join(AUGMENTATIONS)}, or your own: file.py or file.py:function",
         ),
         ({"precision": "float16"}, "precision: given float16; allowed: auto, float32, mixed_bfloat16"),
         ({"schedule": "step"}, "schedule: given step; allowed: constant, cosine, one_cycle"),
@@ -86,9 +89,11 @@ def test_is_frozen() -> None:
         ({"optimizer": "lion"}, "optimizer: given lion; allowed: adam, adamw, sgd, rmsprop, nadam, adagrad"),
         ({"weight_decay": -1}, "weight_decay: given -1; allowed: a number from 0 to 1"),
         ({"seed": -1}, "seed: given -1; allowed: a whole number from 0 below 2147483648"),
-        ({"validation_fraction": 0}, "validation_fraction: given 0; allowed: a number above 0 to 0.5"),
+        ({"validation_fraction": -0.1}, "validation_fraction: given -0.1; allowed: a number from 0 to 0.5"),
         ({"train_limit": 5}, "train_limit: given 5; allowed: a whole number from 100"),
         ({"patience": 0}, "patience: given 0; allowed: a whole number from 1"),
+        ({"raw": "maybe"}, "raw: given maybe; allowed: true, false"),
+        ({"skip_unreadable": 2}, "skip_unreadable: given 2; allowed: true, false"),
     ],
 )
 def test_an_error_names_the_field_the_value_and_what_is_allowed(given: dict[str, Any], message: str) -> None:
@@ -114,6 +119,14 @@ def test_help_texts() -> None:
     assert default_text("model") == "fast"
     assert default_text("patience") == "off"
     assert default_text("train_limit") == "all"
+    assert (allowed_values("raw"), default_text("raw")) == ("true, false", "off")
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, True), ("true", True), (False, False), ("false", False), (None, False)])
+def test_a_flag_is_a_bool_or_its_text(given: Any, value: bool) -> None:
+    assert make_config(raw=given).raw is value
+    assert given_fields(make_config(raw=given).model_dump())["raw"] is value
+    assert {"raw", "skip_unreadable"} == FLAGS
 
 
 def test_notebook_parameters_may_ask_for_the_default() -> None:

@@ -19,11 +19,12 @@ from tests.lazy import lazy
 if TYPE_CHECKING:
     import keras
 
-    from mnist_utils.training import backend, checkpoint, fit
+    from mnist_utils.training import backend, checkpoint, epochs, fit
 else:
     keras = lazy("keras")
     backend = lazy("mnist_utils.training.backend")
     checkpoint = lazy("mnist_utils.training.checkpoint")
+    epochs = lazy("mnist_utils.training.epochs")
     fit = lazy("mnist_utils.training.fit")
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
@@ -196,9 +197,9 @@ def test_auto_becomes_the_available_data_set_with_its_defaults() -> None:
 
 def test_epoch_images_are_reshuffled_each_epoch(digits: Dataset) -> None:
     config = make_config(**BASE | {"augment": "none"})
-    first, targets = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
-    again, _ = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
-    second, _ = fit.epoch_images(digits.x_train, digits.y_train, config, 1)
+    first, targets = epochs.epoch_images(digits.x_train, digits.y_train, config, 0)
+    again, _ = epochs.epoch_images(digits.x_train, digits.y_train, config, 0)
+    second, _ = epochs.epoch_images(digits.x_train, digits.y_train, config, 1)
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     pairs = {(image.tobytes(), label) for image, label in zip(digits.x_train, digits.y_train, strict=True)}
@@ -207,24 +208,24 @@ def test_epoch_images_are_reshuffled_each_epoch(digits: Dataset) -> None:
 
 def test_one_image_in_ten_shows_no_digit_for_pictures_and_wants_no_digit(digits: Dataset) -> None:
     config = make_config(**BASE | {"augment": "pictures", "label_smoothing": 0})
-    images, targets = fit.epoch_images(digits.x_train, digits.y_train, config, 0)
+    images, targets = epochs.epoch_images(digits.x_train, digits.y_train, config, 0)
     outliers = targets.max(axis=1) < 1
     assert 0.05 < outliers.mean() < 0.15
     assert (targets[outliers] == np.float32(0.1)).all()
     assert sorted(targets[~outliers].argmax(axis=1)) != sorted(digits.y_train)
-    unchanged = fit.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"augment": "none"}), 0)[1]
+    unchanged = epochs.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"augment": "none"}), 0)[1]
     np.testing.assert_array_equal(targets[~outliers].argmax(axis=1), unchanged[~outliers].argmax(axis=1))
     assert images[outliers].any(axis=(1, 2)).all()
 
 
 def test_label_smoothing_agrees_with_keras(digits: Dataset) -> None:
     labels = np.arange(10, dtype=np.uint8)
-    np.testing.assert_array_equal(fit.one_hot_targets(labels), np.eye(10))
+    np.testing.assert_array_equal(epochs.one_hot_targets(labels), np.eye(10))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 10).astype(np.float32)
     smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=0.2)(np.eye(10), probabilities)
-    ours = keras.losses.CategoricalCrossentropy()(fit.one_hot_targets(labels, 0.2), probabilities)
+    ours = keras.losses.CategoricalCrossentropy()(epochs.one_hot_targets(labels, 0.2), probabilities)
     assert float(ours) == pytest.approx(float(smoothed), rel=1e-6)
-    _, targets = fit.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
+    _, targets = epochs.epoch_images(digits.x_train, digits.y_train, make_config(**BASE | {"label_smoothing": 0.2}), 0)
     assert set(np.unique(targets)) == {np.float32(0.02), np.float32(1 - np.float32(0.2)) + np.float32(0.02)}
 
 

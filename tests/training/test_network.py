@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mnist_utils import ConfigError
+from mnist_utils._support.own_function import OwnFunction
+from mnist_utils.training import architectures
 from mnist_utils.training.config import make_config
 from mnist_utils.training.network import KERAS_DEFAULTS, NAMES, Network, load_network, short_name
 
@@ -26,15 +28,17 @@ def mine(tmp_path: Path) -> Path:
 
 def test_the_built_in_networks_are_the_files_of_their_folder() -> None:
     assert NAMES[0] == "fast"
-    assert set(NAMES) == {"fast", "accurate", "simple", "branched"}
+    folder = Path(architectures.__file__).parent
+    assert {f"{name}.py" for name in NAMES} == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
     assert [load_network(name).identity for name in NAMES] == list(NAMES)
 
 
 def test_a_file_is_read_and_not_run(mine: Path) -> None:
     found, digest = load_network(f"{mine}:wider"), hashlib.sha256(FILE.encode()).hexdigest()
-    assert found == Network("mine.py:wider", FILE, {"epochs": 5, "learning_rate": 0.5, "optimizer": "sgd"}, mine.resolve())
-    assert (found.sha256, found.identity) == (digest, f"mine.py:wider@{digest[:8]}")
-    assert load_network(str(mine)).function_name == "network"
+    source = OwnFunction("mine.py:wider", FILE, "wider", mine.resolve())
+    assert found == Network(source, {"epochs": 5, "learning_rate": 0.5, "optimizer": "sgd"})
+    assert (found.source.sha256, found.identity) == (digest, f"mine.py:wider@{digest[:8]}")
+    assert load_network(str(mine)).source.function_name == "network"
 
 
 def test_what_is_given_wins_over_the_file_and_the_file_over_keras(mine: Path) -> None:
@@ -61,7 +65,7 @@ def test_without_a_recipe_a_network_has_what_keras_does_by_default() -> None:
 
 def test_a_relative_path_is_of_the_working_directory(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(mine.parent)
-    assert load_network("mine.py").path == mine.resolve()
+    assert load_network("mine.py").source.path == mine.resolve()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_function_without_a_source() -> None:
     given: Any = os.getcwd
-    with pytest.raises(ConfigError, match=r"the source of .*getcwd.*, which a run keeps, is not available"):
+    with pytest.raises(ConfigError, match=r"the source of .*getcwd.*, which a run keeps, is missing"):
         load_network(given)
 
 
