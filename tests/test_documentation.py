@@ -126,6 +126,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     digits = load_dataset("digits")
     write_csv(tmp_path / "train.csv", digits.x_train[:300], digits.y_train[:300])
     write_csv(tmp_path / "test.csv", digits.x_test[:20], None)
+    write_model(tmp_path / "mine.keras")
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "MNIST_RESULTS": str(tmp_path / "results"),
@@ -135,6 +136,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         monkeypatch.setenv(name, value)
     return tmp_path
+
+
+def write_model(path: Path) -> None:
+    """Write a model as a person has it: it takes 28x28 values, and returns logits."""
+    import keras
+
+    keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
 
 
 def finished(words: list[str]) -> str:

@@ -34,14 +34,15 @@ def format_epochs(n: int) -> str:
 
 
 def print_result(run: Run) -> None:
-    """Print what a training found: accuracies with intervals, time, where the run lies."""
+    """Print what a training or an import found: accuracies with intervals, time, where the run lies."""
     found = run.trained()
     for part, numbers in ("validation", found.validation), ("test", found.test):
         if numbers is None:
             print(f"{part + ' accuracy':19}  none: all images were trained on, so the probabilities are not calibrated")
             continue
         print(f"{part + ' accuracy':19}  {format_accuracy(numbers)} on {numbers.n:,} images of {run.dataset_name}")
-    print(f"{'training time':19}  {found.seconds['training']:.1f} s")
+    if not run.imported:
+        print(f"{'training time':19}  {found.seconds['training']:.1f} s")
     if run.dataset_note:
         print(f"{'note':19}  {run.dataset_note}")
     print(f"{'run':19}  {run.path}")

@@ -10,6 +10,7 @@ import typer
 
 from mnist_utils import MnistError
 from mnist_utils.cli.console import DISK_FULL, PATH_REFUSED, fail
+from mnist_utils.cli.importing import import_command
 from mnist_utils.cli.options import NameValueCommand, train_options
 from mnist_utils.cli.pipeline import run_command
 from mnist_utils.cli.predict import predict_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("data")(data_command)
 app.command("train")(train_command)
+app.command("import")(import_command)
 app.command("run", cls=NameValueCommand)(run_command)
 app.command("sweep", cls=NameValueCommand)(sweep_command)
 app.command("predict")(predict_command)

@@ -73,8 +73,7 @@ def predict_command(
     if as_json:
         print(json.dumps(predictions))
     else:
-        trained = f", trained on {run.dataset_name}" if run else ", of no run"
-        _print_predictions(predictions, f"{path}{trained}", classes)
+        _print_predictions(predictions, f"{path}, {run.origin if run else 'of no run, not calibrated'}", classes)
     if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)
 

@@ -171,10 +171,11 @@ def runs_command(results: ResultsOption = None, as_json: JsonOption = False) -> 
     for run in found:
         model = f"{run.config.model} on {run.dataset_name}" if run.facts else "none yet"
         recipe = f"{format_epochs(run.config.epochs)}, seed {run.config.seed}" if run.facts else ""
+        recipe = "imported" if run.imported else recipe
         if not run.metrics:
             numbers = "incomplete", "", ""
         else:
-            seconds = f"{run.metrics.seconds['training']:.1f} s"
+            seconds = "" if run.imported else f"{run.metrics.seconds['training']:.1f} s"
             validated = run.metrics.validation
             first = format_accuracy(validated, "\n") if validated else "none"
             numbers = first, format_accuracy(run.metrics.test, "\n"), seconds
@@ -232,7 +233,6 @@ def compare_command(
 def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder")], results: ResultsOption = None) -> None:
     """Open a run's figures in windows, where there is a display."""
     from mnist_utils.runs.find import read_run, results_dir
-    from mnist_utils.runs.run import FIGURES
 
     found = read_run(run, results_dir(results))
     found.trained("figures yet")
@@ -249,7 +249,7 @@ def show_command(run: Annotated[str, typer.Argument(help="a run's name or folder
         figures = {}
     else:
         reason = f"matplotlib's backend {plt.get_backend()} has none"
-        figures = {name: found.figure(name, figure=plt.figure()) for name in FIGURES}
+        figures = {name: found.figure(name, figure=plt.figure()) for name in found.figures}
     shown = figures and all(figure.canvas.required_interactive_framework for figure in figures.values())
     if not shown:
         print(f"no window can be opened: {reason}. The figures are:\n" + "\n".join(files))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_utils._support.arrays import TINY
+
 
 @dataclass(frozen=True)
 class ReliabilityBins:
@@ -166,6 +168,6 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     -------
     float64 array, shape (n, classes), rows sum to 1
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
+    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))

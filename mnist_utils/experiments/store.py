@@ -137,7 +137,7 @@ def select_runs(which: str, results: Path) -> list[Run]:
     ----------
     which : str
         A sweep's name, or runs' names, with commas between; a run's may be a pattern (``2026*``). Empty: the newest sweep;
-        where there is none, all runs in `results` on one data set, MNIST if there is one.
+        where there is none, all runs in `results` on one data set, MNIST if there is one, without imported models.
     results : Path
         Folder of all runs.
 
@@ -151,7 +151,7 @@ def select_runs(which: str, results: Path) -> list[Run]:
         if done := _of_sweep(definition):
             return done
     if not which:
-        trained = [run for run in list_runs(results) if run.metrics]
+        trained = [run for run in list_runs(results) if run.metrics and not run.imported]
         return [run for run in trained if run.dataset_name == trained[0].dataset_name]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_utils.evaluation.metrics import metrics_from_dict
+from mnist_utils.runs.model_files import MODEL_SUFFIXES, refuse_models
 from mnist_utils.runs.run import INCOMPLETE, NOTEBOOKS, REFERENCE, Run, RunError, RunMetrics
 
 
@@ -29,9 +30,12 @@ def read_run(run: str | Path, results: Path) -> Run:
     ------
     RunError
         If there is none; the message names those that exist.
+    ConfigError
+        If a model's file was given.
     """
     folder = next((path for path in (results / run, Path(run)) if _is_run(path)), None)
     if folder is None:
+        refuse_models(run)
         names = sorted(path.name for path in results.glob("*") if _is_run(path))
         raise RunError(f"no run {str(run)!r} in {results}; there are: {', '.join(names) or 'none yet (mnist train)'}")
     marks = read_marks(folder)
@@ -134,8 +138,10 @@ def find_model(model: str | None, results: Path) -> Path:
     ------
     RunError
         If there is none.
+    ConfigError
+        If it is a model in a form that is not read.
     """
-    if model and model.endswith((".tflite", ".keras")):
+    if model and model.endswith(MODEL_SUFFIXES):
         return Path(model)
     if model is None:
         folder = next((root / REFERENCE for root in (results, _clone() / "results") if is_trained(root / REFERENCE)), None)

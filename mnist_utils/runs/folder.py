@@ -33,6 +33,20 @@ def new_run_name(config: TrainConfig, results: Path) -> str:
     raise RunError(f"there are a thousand runs {stem} in {results}; give this one a name with --run")
 
 
+def check_run_name(name: str, *, option: str = "run") -> None:
+    """Refuse a name, given as `option`, that cannot be a folder's.
+
+    Raises
+    ------
+    ConfigError
+        Says what is allowed.
+    """
+    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name, re.ASCII):
+        raise ConfigError(
+            f"{option}: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
+        )
+
+
 def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
     """Make the folder of the run `name` in `results`, if it is not there yet; the name was given as `option`.
 
@@ -43,10 +57,7 @@ def new_run_folder(name: str, results: Path, *, option: str = "run") -> Path:
     OSError
         If it cannot be made.
     """
-    if not re.fullmatch(r"\w[\w.+=-]{0,99}", name, re.ASCII):
-        raise ConfigError(
-            f"{option}: given {name!r}; allowed: up to 100 letters, digits, '_', '-', '.', '+' and '=', no leading '.'"
-        )
+    check_run_name(name, option=option)
     (results / name).mkdir(parents=True, exist_ok=True)
     return results / name
 

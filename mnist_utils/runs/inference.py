@@ -12,20 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_utils import MnistError
+from mnist_utils._support.arrays import are_probabilities, noise_images
 from mnist_utils._support.stderr import quiet_stderr
 from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.preprocessing.decode import Polarity
 from mnist_utils.preprocessing.reader import PreprocessedImage, preprocess
+from mnist_utils.runs.model_files import ModelError, import_command, load_keras_file, refuse_other_forms
 
 Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 FORMAT = 2  # of a run's folder; in 1 (no such key) the model was not calibrated, and validation predictions were not kept
 _BATCH = 500  # images at once, which bounds the memory
 _SPREAD = 3.0  # of how many digits, equally probable, the probabilities of an image unlike digits have the entropy
-
-
-class ModelError(MnistError):
-    """A model file that is missing or cannot be used."""
 
 
 def load_model(path: Path) -> Predict:
@@ -45,11 +42,15 @@ def load_model(path: Path) -> Predict:
     Raises
     ------
     ModelError
-        If the file is missing, not such a model, would run code on load, or takes or returns another shape.
+        If the file is missing, not such a model, would run code on load, takes or returns another shape, does not scale its
+        input, or returns no probabilities.
     """
+    refuse_other_forms(path)
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     predict_some = _load_keras(path) if path.suffix == ".keras" else _load_litert(path)
+    if not are_probabilities(predict_some(noise_images())):
+        raise ModelError(f"{path} returns no probabilities: its rows do not sum to 1, as those of logits; {_fix(path)}")
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         if len(images) <= _BATCH:
@@ -69,7 +70,9 @@ def _load_litert(path: Path) -> Predict:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a LiteRT model: {str(error).splitlines()[0]}") from None
     given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    _check_shapes(path, given["shape_signature"], returned["shape_signature"])
+    _check_shapes(path, tuple(given["shape_signature"]), tuple(returned["shape_signature"]))
+    if given["dtype"] is not np.float32:
+        raise ModelError(f"{path} takes numbers of type {given['dtype'].__name__}; allowed: float32")
     temperature = missing_temperature(path.parent)
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
@@ -113,17 +116,16 @@ def load_keras_model(path: Path) -> Any:
     Raises
     ------
     ModelError
-        If it is damaged, would run code on load, or takes or returns another shape than `load_model` allows.
+        If it is damaged, would run code on load, takes or returns another shape than `load_model` allows, or belongs to no
+        run and does not scale its input.
     """
-    from mnist_utils.training.backend import keras
     from mnist_utils.training.build import fold_temperature
+    from mnist_utils.training.contract import scales_itself
 
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{path} cannot be loaded with safe_mode, which refuses code in a file: {reason}") from None
-    _check_shapes(path, model.input_shape, model.output_shape)
+    model = load_keras_file(path)
+    _check_shapes(path, getattr(model, "input_shape", None), getattr(model, "output_shape", None))
+    if not (path.parent / "config.json").is_file() and not scales_itself(model, trained=True):
+        raise ModelError(f"{path} does not scale its input, which has values from 0 to 255; {_fix(path)}")
     if (temperature := missing_temperature(path.parent)) != 1:
         model = fold_temperature(model, temperature)
     return model
@@ -141,10 +143,22 @@ def _load_keras(path: Path) -> Predict:
 
 
 def _check_shapes(path: Path, given: Any, returned: Any) -> None:
-    """Compare the shapes of input and output without the batch's."""
-    takes, returns = (tuple(int(side) for side in shape[1:]) for shape in (given, returned))
-    if takes != (28, 28, 1) or len(returns) != 1 or returns[0] < 2:
-        raise ModelError(f"{path} takes {takes} and returns {returns}; wanted (28, 28, 1) and (classes,), two or more")
+    """Compare the shapes of input and output without the batch's; -1 or None stands for any length."""
+    takes, returns = (_lengths(shape) for shape in (given, returned))
+    if takes != (28, 28, 1) or len(returns) != 1 or (returns[0] or 0) < 2:
+        fix = f"; {_fix(path)}" if takes in ((28, 28), (784,)) else ""
+        raise ModelError(f"{path} takes {takes} and returns {returns}; wanted (28, 28, 1) and (classes,), two or more{fix}")
+
+
+def _lengths(shape: Any) -> tuple[int | None, ...]:
+    known = isinstance(shape, tuple) and all(side is None or isinstance(side, int | np.integer) for side in shape)
+    return tuple(None if side in (None, -1) else int(side) for side in shape[1:]) if known else ()
+
+
+def _fix(path: Path) -> str:
+    if path.suffix == ".keras":
+        return f"make a run of it, which does what it lacks: {import_command(path)}"
+    return "mnist import takes the .keras file that it was made of, and adds what it lacks"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils import MnistError
-from mnist_utils.evaluation.calibration import apply_temperature
 from mnist_utils.evaluation.metrics import Metrics
 from mnist_utils.training import CHECKPOINT
 
@@ -119,6 +118,21 @@ class Run:
         return TrainConfig.model_construct(**self.facts["config"])  # checked when the run began
 
     @property
+    def imported(self) -> bool:
+        """Whether its model was made elsewhere, see `runs.importing`: nothing is known of its training."""
+        return bool(self.facts) and self.facts["config"].get("epochs") == 0
+
+    @property
+    def origin(self) -> str:
+        """Where the model comes from, in words."""
+        return f"imported, calibrated on {self.dataset_name}" if self.imported else f"trained on {self.dataset_name}"
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of `FIGURES` that can be drawn."""
+        return FIGURES[1:] if self.imported else FIGURES
+
+    @property
     def dataset_name(self) -> str:
         """The data set's name; ``?`` where no training began."""
         return str(self.facts["dataset"]["name"]) if self.facts else "?"
@@ -156,7 +170,11 @@ class Run:
 
     def describe(self) -> str:
         """Name the run, its model and what it was trained on, for the title of a figure."""
-        return f"run {self.name} ({self.config.model}, trained on {self.dataset_name}, seed {self.config.seed})"
+        return f"run {self.name} ({self.config.model}, {self.origin}{self._seed})"
+
+    @property
+    def _seed(self) -> str:
+        return "" if self.imported else f", seed {self.config.seed}"
 
     def trained(self, wanted: str = "model yet") -> RunMetrics:
         """Return the metrics; `wanted` is what a run without them has none of.
@@ -171,9 +189,17 @@ class Run:
         return self.metrics
 
     def history(self) -> pd.DataFrame:
-        """Read accuracy and loss, a row an epoch."""
+        """Read accuracy and loss, a row an epoch.
+
+        Raises
+        ------
+        RunError
+            If the model was imported.
+        """
         import pandas as pd
 
+        if self.imported:
+            raise RunError(f"run {self.name} was imported, not trained here: it has no history")
         return pd.read_csv(self.path / "history.csv")
 
     def predictions(self, part: Literal["validation", "test"] = "test") -> tuple[NDArray[np.float32], Labels]:
@@ -189,21 +215,9 @@ class Run:
         RunError
             If the file is missing or damaged, or was written before validation predictions were kept.
         """
-        from mnist_utils.runs.inference import missing_temperature
+        from mnist_utils.runs.predictions import read_predictions
 
-        path, before = self.path / "predictions.npz", "" if part == "test" else "validation_"
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                if f"{before}labels" not in archive and "labels" in archive:
-                    raise RunError(f"run {self.name} was recorded without {part} predictions; train it again to have them")
-                probabilities, labels = archive[f"{before}probabilities"], archive[f"{before}labels"]
-            if probabilities.shape != (len(labels), len(self.classes)):
-                raise ValueError(f"it holds {len(labels)} labels and probabilities of shape {probabilities.shape}")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(f"run {self.name} is damaged: {path}: {error}") from None
-        if (temperature := missing_temperature(self.path)) != 1:
-            probabilities = apply_temperature(probabilities, temperature).astype(np.float32)
-        return probabilities, labels
+        return read_predictions(self, part)
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Predict with the run's model, without TensorFlow.
@@ -265,7 +279,7 @@ class Run:
         Parameters
         ----------
         name : str
-            One of `FIGURES`.
+            One of `figures`.
         figure : Figure, optional
             Where to draw: ``plt.figure()`` for one that is shown. Default: one that is only ever saved.
         """
@@ -274,7 +288,7 @@ class Run:
         from mnist_utils import plots
 
         metrics, figure = self.trained("figures yet"), figure or Figure()
-        what = f"{self.config.model} on {self.dataset_name}, seed {self.config.seed}"
+        what = f"{self.config.model} on {self.dataset_name}{self._seed}"
         if name == "training_curves":
             found, title = metrics.validation, f"{what}: trained on all images, without validation"
             if found:

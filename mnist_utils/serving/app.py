@@ -202,10 +202,10 @@ def create_app(model: Path) -> FastAPI:
     return app
 
 
-def model_facts(model: Path) -> dict[str, str]:
-    """Say in words for people what a model is: its run, its architecture, the data it was trained on."""
-    facts = {"version": __version__}
+def model_facts(model: Path) -> dict[str, Any]:
+    """Say in words for people what a model is: its run, its architecture, the data it was trained on; and if calibrated."""
     run = run_of_model(model)
+    facts: dict[str, Any] = {"version": __version__, "calibrated": run is not None}
     if run is None:
         return facts | {"run": model.name}
     return facts | {

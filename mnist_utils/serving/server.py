@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from mnist_utils import MnistError
 from mnist_utils.runs import inference
+from mnist_utils.runs.find import run_of_model
 from mnist_utils.serving import middleware
 from mnist_utils.serving.app import METRICS_DIR, create_app, model_facts
 
@@ -68,9 +69,10 @@ def run_server(model: Path, host: str, port: int, workers: int) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     facts = model_facts(model)
-    trained = f" ({facts['architecture']}, trained on {facts['dataset']})" if "dataset" in facts else ""
+    run = run_of_model(model)
+    origin = f"{run.config.model}, {run.origin}" if run else "of no run, not calibrated"
     print(
-        f"open {_address(host, listener.getsockname()[1])} - model: {facts['run']}{trained}. Press Ctrl-C to stop.",
+        f"open {_address(host, listener.getsockname()[1])} - model: {facts['run']} ({origin}). Press Ctrl-C to stop.",
         flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):

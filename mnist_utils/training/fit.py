@@ -22,7 +22,7 @@ from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.own_change import change_images
 from mnist_utils.training import CHECKPOINT
 from mnist_utils.training.backend import batches, keras, seeded
-from mnist_utils.training.build import build_model, describe_additions
+from mnist_utils.training.build import build_model
 from mnist_utils.training.callbacks import EpochCallbacks
 from mnist_utils.training.checkpoint import (
     CheckpointState,
@@ -32,6 +32,7 @@ from mnist_utils.training.checkpoint import (
     save_checkpoint,
 )
 from mnist_utils.training.config import TrainConfig
+from mnist_utils.training.contract import describe_additions
 from mnist_utils.training.epochs import epoch_images
 from mnist_utils.training.initialize import freeze_layers
 from mnist_utils.training.optimizer import make_optimizer

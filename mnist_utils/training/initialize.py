@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mnist_utils import ConfigError
 from mnist_utils.training.backend import keras
-from mnist_utils.training.build import all_layers, fold_temperature
+from mnist_utils.training.build import fold_temperature
+from mnist_utils.training.contract import all_layers
 
 
 def copy_weights(start: Path, model: keras.Model, *, temperature: float = 1.0) -> None:

@@ -129,4 +129,5 @@ def _read_recipe(text: str, path: Path) -> dict[str, Any]:
 
 def short_name(identity: str) -> str:
     """Turn an `identity` into a part of a folder's name: ``mine-wider``."""
-    return re.sub(r"[^\w.+=-]+", "-", identity.partition("@")[0].replace(".py", ""), flags=re.ASCII).strip("-.") or FUNCTION
+    name = re.sub(r"\.(py|keras)\b", "", identity.partition("@")[0])
+    return re.sub(r"[^\w.+=-]+", "-", name, flags=re.ASCII).strip("-.") or FUNCTION

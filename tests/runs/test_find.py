@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset
 from mnist_utils.runs import find
 from mnist_utils.runs.compare import compare_runs
@@ -40,6 +41,29 @@ def test_reads_by_name_and_by_path(tmp_path: Path) -> None:
         find.read_run("two", tmp_path)
     with pytest.raises(RunError, match="there are: none yet"):
         find.read_run("two", tmp_path / "nosuch")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("my model.keras", "is a model, not a run; make a run of it: mnist import '{}' --dataset mnist"),
+        ("x.tflite", "is a model, not a run; allowed: a run"),
+        ("x.h5", "is in the older form HDF5; allowed: .keras. Convert it: python -c"),
+        ("saved", "is a SavedModel, which Keras 3 cannot turn back into a model; allowed: .keras"),
+    ],
+)
+def test_a_model_where_a_run_is_wanted(given: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    path = tmp_path / given
+    for find_it in find.read_run, find.find_model:
+        if find_it is find.find_model and path.suffix in (".keras", ".tflite"):
+            assert find.find_model(str(path), tmp_path) == path
+            continue
+        with pytest.raises(ConfigError) as error:
+            find_it(str(path), tmp_path)
+        assert str(error.value).startswith(f"{path} {message.format(path)}")
+        assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mnist_utils.data import synthetic
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.runs import inference
-from mnist_utils.runs.inference import ModelError
+from mnist_utils.runs.model_files import ModelError
 from tests.lazy import lazy
 from tests.paths import REFERENCE
 
@@ -94,9 +94,40 @@ def test_a_keras_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     evil = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()])
     evil.save(tmp_path / "evil.keras")
     (tmp_path / "text.keras").write_text("no network")
-    for name in "evil.keras", "text.keras":
-        with pytest.raises(ModelError, match=f"{name} cannot be loaded with safe_mode"):
-            inference.load_model(tmp_path / name)
+    with pytest.raises(ModelError, match=r"evil.keras cannot be loaded with safe_mode, .* it has a Lambda layer"):
+        inference.load_model(tmp_path / "evil.keras")
+    with pytest.raises(ModelError, match=r"text.keras is not a .keras file"):
+        inference.load_model(tmp_path / "text.keras")
+
+
+def layered(*layers: keras.layers.Layer, shape: tuple[int, ...] = (28, 28, 1)) -> keras.Model:
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+def test_a_file_of_no_run_must_scale_and_return_probabilities(tmp_path: Path) -> None:
+    flat, dense, scaling = keras.layers.Flatten, keras.layers.Dense, keras.layers.Rescaling
+    small, large = keras.layers.BatchNormalization(name="small"), keras.layers.BatchNormalization(name="large")
+    for name, model, wrong in (
+        ("raw", layered(flat(), dense(10, "softmax")), "does not scale its input"),
+        ("logits", layered(scaling(1 / 255), flat(), dense(10)), "returns no probabilities: its rows do not sum to 1"),
+        ("flat", layered(flat(), dense(10, "softmax"), shape=(28, 28)), r"takes \(28, 28\) and returns \(10,\)"),
+        ("small", layered(small, flat(), dense(10, "softmax")), "does not scale its input"),
+        ("large", layered(large, flat(), dense(10, "softmax")), ""),
+        ("augmented", layered(keras.layers.RandomRotation(0.1), scaling(1 / 255), flat(), dense(10, "softmax")), ""),
+    ):
+        if name in ("small", "large"):
+            model.layers[0].moving_variance.assign([0.1 if name == "small" else 6000.0])
+        model.save(path := tmp_path / f"{name}.keras")
+        if not wrong:
+            assert inference.load_model(path)(np.zeros((1, 28, 28))).shape == (1, 10)
+            continue
+        with pytest.raises(ModelError, match=wrong) as error:
+            inference.load_model(path)
+        assert str(error.value).endswith(f"make a run of it, which does what it lacks: mnist import {path} --dataset mnist")
+        assert len(str(error.value).splitlines()) == 1
+    layered(scaling(1 / 255), flat(), dense(10)).export(tmp_path / "logits.tflite", format="litert", verbose=False)
+    with pytest.raises(ModelError, match=r"logits.tflite returns no probabilities.* mnist import takes the .keras file"):
+        inference.load_model(tmp_path / "logits.tflite")
 
 
 def test_an_answer_is_the_reading_and_the_networks_probabilities() -> None:

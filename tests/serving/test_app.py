@@ -117,7 +117,7 @@ def test_explain_tells_what_the_network_saw(client: TestClient) -> None:
 
 def test_health_version_and_description(client: TestClient) -> None:
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"Success": True}
-    facts = {"version": "0.1.0", "run": "reference", "architecture": "accurate", "dataset": "mnist"}
+    facts = {"version": "0.1.0", "calibrated": True, "run": "reference", "architecture": "accurate", "dataset": "mnist"}
     assert client.get("/version").json() == {**facts, "classes": list("0123456789")}
     assert client.get("/v1/models/mnist").json()["model_version_status"][0]["state"] == "AVAILABLE"
     described = client.get("/openapi.json").json()

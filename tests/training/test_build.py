@@ -17,10 +17,11 @@ from tests.lazy import lazy
 if TYPE_CHECKING:
     import keras
 
-    from mnist_utils.training import build
+    from mnist_utils.training import build, contract
 else:
     keras = lazy("keras")
     build = lazy("mnist_utils.training.build")
+    contract = lazy("mnist_utils.training.contract")
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("fast", 154_690), ("accurate", 312_154), ("simple", 1_386_506)])
@@ -127,7 +128,7 @@ def test_a_network_without_scaling_channel_and_softmax_gets_them() -> None:
     kernel, bias = model.get_weights()
     expected = softmax(digits().reshape(6, -1) / 255 @ kernel + bias, axis=1)
     np.testing.assert_allclose(model(digits()), expected, atol=1e-6)
-    assert [note.partition(",")[0] for note in build.describe_additions(model)] == [
+    assert [note.partition(",")[0] for note in contract.describe_additions(model)] == [
         "it does not scale its input",
         "it returns logits",
     ]
@@ -145,7 +146,7 @@ def normalised(classes: int) -> keras.Model:
 
 @pytest.mark.parametrize(("function", "added"), [(divided, 0), (normalised, 1)])
 def test_a_network_that_scales_is_left_alone(function: Any, added: int) -> None:
-    assert len(build.describe_additions(build.build_model(load_network(function)))) == added
+    assert len(contract.describe_additions(build.build_model(load_network(function)))) == added
 
 
 def test_a_layer_of_your_own_is_named() -> None:
@@ -159,7 +160,7 @@ def test_a_layer_of_your_own_is_named() -> None:
              keras.layers.Dense(10, "softmax")]
         )  # fmt: skip
 
-    (note,) = build.describe_additions(build.build_model(load_network(network)))
+    (note,) = contract.describe_additions(build.build_model(load_network(network)))
     assert note.startswith("its Twice cannot be loaded without running code")
 
 
@@ -171,7 +172,21 @@ def test_it_gets_the_dropouts_that_it_takes() -> None:
         )
 
     model = build.build_model(load_network(network), conv_dropout=0.1, dense_dropout=0.4)
-    assert [layer.rate for layer in build.all_layers(model) if layer.name == "drop"] == [0.4]
+    assert [layer.rate for layer in contract.all_layers(model) if layer.name == "drop"] == [0.4]
+
+
+def test_the_layers_of_a_completed_network_are_its_own_and_drop_in_training() -> None:
+    def network() -> keras.Model:
+        layers = keras.layers
+        return keras.Sequential([keras.Input((784,)), layers.Dropout(0.5, name="drop"), layers.Dense(10, name="dense")])
+
+    model = build.build_model(load_network(network))
+    names = ["image", "added_rescaling", "added_reshape", "drop", "dense", "added_softmax"]
+    assert [layer.name for layer in model.layers] == names
+    kept, dropped = (np.asarray(model(digits(), training=on)) for on in (False, True))
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(kept, softmax(digits().reshape(6, -1) / 255 @ kernel + bias, axis=1), atol=1e-6)
+    assert np.abs(kept - dropped).max() > 0.01
 
 
 def test_a_folded_temperature_divides_the_logits_of_any_network() -> None:
