@@ -50,8 +50,8 @@ format: $(READY)  ## put the code into the project's style
 
 EXPORT := --quiet --no-emit-project --no-header --no-annotate
 lock: $(READY)  ## solve the dependencies again into requirements.lock and the images' own locks, with the newest versions
-	$(VENV)/bin/uv export $(EXPORT) --all-extras --output-file requirements.lock
-	$(VENV)/bin/uv export $(EXPORT) --all-extras --no-extra dev --output-file docker/lab.lock
+	$(VENV)/bin/uv export $(EXPORT) --all-extras --no-extra trackers --output-file requirements.lock
+	$(VENV)/bin/uv export $(EXPORT) --all-extras --no-extra dev --no-extra trackers --output-file docker/lab.lock
 	$(VENV)/bin/uv export $(EXPORT) --extra serve --output-file docker/serve.lock
 	awk '/^[a-z]/ { on = /^(uv|setuptools)==/ } on' requirements.lock > docker/tools.lock
 	rm uv.lock

@@ -27,6 +27,7 @@ from mnist_utils.data.datasets import load_dataset
 from tests import pictures
 from tests.conftest import Cli
 from tests.data.test_own import write_csv, write_shapes
+from tests.fake_trackers import fake_mlflow, fake_optuna
 from tests.paths import CLONE, REFERENCE
 from tests.pictures import packed
 from tests.preprocessing.test_reader import seven
@@ -54,6 +55,8 @@ NOT_RUN = {
     "python -m benchmarks.accuracy": "takes minutes and MNIST: there is such a script, with such options",
     "dask": "runs until Ctrl-C: parsed",
     "conda": "needs conda: files that are named exist",
+    "pip install": "needs the network: the packages are known optional ones",
+    "tensorboard": "runs until Ctrl-C",
 }
 
 
@@ -127,6 +130,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_csv(tmp_path / "train.csv", digits.x_train[:300], digits.y_train[:300])
     write_csv(tmp_path / "test.csv", digits.x_test[:20], None)
     write_model(tmp_path / "mine.keras")
+    monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow([]))
+    monkeypatch.setitem(sys.modules, "optuna", fake_optuna())
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "MNIST_RESULTS": str(tmp_path / "results"),
@@ -262,8 +267,11 @@ def check(words: list[str]) -> None:
         {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[rest[0]].make_context(rest[0], rest[1:])
     elif program == "conda":
         assert [word for word in rest if word.endswith(".yml") and not (CLONE / word).is_file()] == []
+    elif program == "pip":
+        extras = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert {*rest[1:]} <= {"mlflow", *(needed.partition(">")[0] for needed in extras["trackers"])}
     else:
-        assert [program, rest[0]] == ["docker", "run"]
+        assert [program, rest[0]] in (["docker", "run"], ["tensorboard", "--logdir"])
 
 
 def check_mnist(words: list[str]) -> None:

@@ -27,6 +27,10 @@ ResultsOption = Annotated[
     Path | None,
     typer.Option(help="folder of all runs (or set MNIST_RESULTS; else results/ in the clone)", show_default=False),
 ]
+TensorboardOption = Annotated[
+    Path | None,
+    typer.Option(help="folder for TensorBoard: write the curves there, too", show_default=False, metavar="LOGS"),
+]
 ModelOption = Annotated[str | None, typer.Option(help="a run, a .tflite or a .keras file", show_default="the reference run")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
 
@@ -67,6 +71,7 @@ def train_options() -> list[inspect.Parameter]:
         ),
         ("results", ResultsOption, None),
         ("data_dir", DataDirOption, None),
+        ("tensorboard", TensorboardOption, None),
         ("as_json", JsonOption, False),
         ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")], False),
     ]

@@ -68,16 +68,32 @@ def serve_command(
 
 def export_command(
     run: Annotated[str, typer.Argument(help="a run's name or folder")],
-    kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert")] = "saved_model",
-    output: Annotated[Path, typer.Option(help="folder of all exported models")] = Path("exported"),
-    name: Annotated[str, typer.Option(help="the model's name for clients")] = "mnist",
+    kind: Annotated[str, typer.Option("--format", help="saved_model, onnx or litert; or mlflow")] = "saved_model",
+    output: Annotated[Path | None, typer.Option(help="folder of all exported models", show_default="exported")] = None,
+    name: Annotated[str | None, typer.Option(help="the model's name for clients", show_default="mnist")] = None,
     version: Annotated[int | None, typer.Option(help="whole number from 1", show_default="the next free one")] = None,
     results: ResultsOption = None,
 ) -> None:
-    """Export a run's model for TF-Serving, Triton or KServe, and compare its predictions with Keras's."""
+    """Export a run's model for TF-Serving, Triton or KServe, and compare its predictions with Keras's.
+
+    With [bold]--format mlflow[/bold], the whole run is copied into MLflow, where MLFLOW_TRACKING_URI says.
+    """
     from mnist_utils.runs.export import TOLERANCE, export_model
     from mnist_utils.runs.find import read_run, results_dir
+    from mnist_utils.runs.mlflow import export_to_mlflow
 
     found = read_run(run, results_dir(results))
-    folder, difference = export_model(found, kind, output, name=name, version=version)  # type: ignore[arg-type]
+    if kind == "mlflow":
+        for option, given in ("output", output), ("name", name), ("version", version):
+            if given is not None:
+                raise ConfigError(f"{option}: given with --format mlflow; allowed: without. Set MLFLOW_TRACKING_URI instead")
+        print(export_to_mlflow(found))
+        return
+    folder, difference = export_model(
+        found,
+        kind,  # type: ignore[arg-type]
+        output or Path("exported"),
+        name="mnist" if name is None else name,
+        version=version,
+    )
     print(f"{folder}: predicts as Keras does, to {difference:.0e} (allowed: {TOLERANCE:.0e})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,7 @@ def train_command(
     run: str | None,
     results: Path | None,
     data_dir: Path | None,
+    tensorboard: Path | None,
     as_json: bool,
     quiet: bool,
     **hyper_parameters: Any,
@@ -78,6 +80,7 @@ def train_command(
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data") as status:
+            from mnist_utils.runs.tensorboard import tensorboard_callback, write_result
             from mnist_utils.training.fit import check_network, load_training_data
 
             config, dataset = load_training_data(
@@ -87,15 +90,21 @@ def train_command(
             notes = [dataset.note, *check_network(config, len(dataset.classes), make_initialize(config, folder))]
         for note in filter(None, notes):
             console.print(f"note: {note}", style="yellow")
-        already = is_trained(folder / name)
+        already, callbacks = is_trained(folder / name), []
         if not already:
             done = check_resumable(folder / name, config, dataset)
+            if tensorboard is not None:
+                callbacks.append(tensorboard_callback(tensorboard, name, config))
             console.print(
                 f"{f'resuming after epoch {done}:' if done else 'training'} {config.model} on {dataset.name} "
                 f"({len(dataset.x_train):,} images, {format_epochs(config.epochs)}, batch size {config.batch_size}, "
                 f"seed {config.seed}){f' from run {start.name}' if start else ''} into {folder / name}"
             )
-        made = record_run(config, dataset, name, folder, progress=not quiet)
+        made = record_run(config, dataset, name, folder, callbacks=callbacks, progress=not quiet)
+        if tensorboard is not None:
+            write_result(made, tensorboard, curves=already)
+            needed = "" if find_spec("tensorboard") else "  (needs: pip install tensorboard)"
+            console.print(f"to see the curves: tensorboard --logdir {tensorboard}{needed}")
     except KeyboardInterrupt:  # else the command line's library says no more than "Aborted"
         started = (folder / name / "config.json").exists()
         fail(

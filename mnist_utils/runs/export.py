@@ -60,7 +60,7 @@ def export_model(
         If the run has no model, or the exported one differs by more than `TOLERANCE`.
     """
     if kind not in _FILES:
-        raise ConfigError(f"format: given {kind!r}; allowed: {', '.join(_FILES)}")
+        raise ConfigError(f"format: given {kind!r}; allowed: {', '.join(_FILES)}; as a command, also mlflow")
     if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
         raise ConfigError(f"name: given {name!r}; allowed: up to 100 letters, digits, '_', '-' and '.', no leading '.'")
     path = run.path / "model.keras"
