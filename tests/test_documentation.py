@@ -132,6 +132,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_model(tmp_path / "mine.keras")
     monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow([]))
     monkeypatch.setitem(sys.modules, "optuna", fake_optuna())
+    for kind, code in blocks((CLONE / "docs" / "own.md").read_text(encoding="utf-8")):  # a person's own file
+        if kind == "python" and (file := re.match(r"# (\w+\.py)\n", code)):
+            with (tmp_path / file[1]).open("a") as own:
+                own.write(code + "\n")
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "MNIST_RESULTS": str(tmp_path / "results"),
@@ -164,9 +168,6 @@ def test_what_a_page_says_works(
     for kind, code in found:  # a file is shown after the command that reads it
         if kind == "yaml":
             (world / "sweep.yaml").write_text(code)
-        if kind == "python" and (file := re.match(r"# (\w+\.py)\n", code)):
-            with (world / file[1]).open("a") as own:
-                own.write(code + "\n")
     printed: Any = None  # the last output in JSON
     for kind, code in found:
         try:
