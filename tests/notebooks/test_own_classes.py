@@ -11,6 +11,7 @@ import papermill
 import pytest
 
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
 from tests.data.test_own import write_emnist, write_shapes
@@ -38,7 +39,8 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_a_notebook_runs_on_other_classes(path: Path, own: Path) -> None:
     """Let nbval execute all cells; on data that nobody recorded, there is no output to compare."""
     known, given = papermill.inspect_notebook(str(path)), record.parameters()[path.stem]
-    given |= {"dataset": str(own / "data"), "run": "own-0", "results": str(own / "results"), "which": "own-*"}
+    run = "new" if path.stem == TRAINING_NOTEBOOK else "own-0"
+    given |= {"dataset": str(own / "data"), "run": run, "results": str(own / "results"), "which": "own-*"}
     prepared = own / path.name
     papermill.execute_notebook(
         str(path), str(prepared), {name: given[name] for name in given if name in known}, prepare_only=True
