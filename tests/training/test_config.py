@@ -115,7 +115,9 @@ def test_all_errors_are_reported_at_once() -> None:
 
 def test_help_texts() -> None:
     assert allowed_values("epochs") == "a whole number from 1 to 10000"
-    assert default_text("epochs") == "fast 1, accurate 20, branched 10, simple 13"
+    epochs = {name: load_network(name).recipe["epochs"] for name in NAMES}
+    assert default_text("epochs") == ", ".join(f"{name} {n}" for name, n in epochs.items())
+    assert (epochs["fast"], epochs["simple"]) == (1, 13)
     assert default_text("model") == "fast"
     assert default_text("patience") == "off"
     assert default_text("train_limit") == "all"
