@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import sys
 import textwrap
 import traceback
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +54,13 @@ class OwnFunction:
 
 def is_own(given: Any) -> bool:
     """Say whether a value names a file's function, or is a function."""
-    return callable(given) or (isinstance(given, str) and given.partition(":")[0].endswith(".py"))
+    return callable(given) or (isinstance(given, str) and _split(given)[0].endswith(".py"))
+
+
+def _split(given: str) -> tuple[str, str]:
+    """Split ``path.py:function``; a path may have colons, too."""
+    file, _, function = given.rpartition(":")
+    return (file, function) if file.endswith(".py") else (given, "")
 
 
 def read_function(given: str | Callable[..., Any], *, option: str, default: str) -> OwnFunction:
@@ -74,7 +82,7 @@ def read_function(given: str | Callable[..., Any], *, option: str, default: str)
     """
     if callable(given):
         return _of_notebook(given, option, default)
-    file, _, function = given.partition(":")
+    file, function = _split(given)
     if function and not function.isidentifier():
         raise ConfigError(f"{option}: given {given!r}; allowed: a function's name after the colon")
     path = Path(file).expanduser().resolve()
@@ -111,7 +119,10 @@ def call_for(own: OwnFunction, option: str) -> Callable[..., Any]:
     """
     if own.function:
         return own.function
-    content: dict[str, Any] = {"__name__": "own_function", "__file__": str(own.path)}
+    module = types.ModuleType(f"own_function_{own.sha256[:8]}")
+    module.__file__ = str(own.path)
+    content = vars(module)
+    sys.modules[module.__name__] = module  # where dataclasses, say, look for their annotations
     try:
         with_its_folder(own, lambda: exec(compile(own.text, str(own.path), "exec"), content))  # noqa: S102 - the user's own file, which the user named
     except (Exception, SystemExit) as error:
@@ -121,7 +132,7 @@ def call_for(own: OwnFunction, option: str) -> Callable[..., Any]:
         functions = (name for name, value in content.items() if inspect.isfunction(value))
         there = [name for name in functions if content[name].__module__ == content["__name__"]]
         raise ConfigError(
-            f"{option}: {own.path} has no function {own.function_name}; there are: {', '.join(there) or 'none'}"
+            f"{option}: {own.path} has no function {own.function_name}; it has {', '.join(there) or 'no function at all'}"
         )
     return found
 
@@ -129,13 +140,20 @@ def call_for(own: OwnFunction, option: str) -> Callable[..., Any]:
 def with_its_folder(own: OwnFunction, do: Callable[[], Any]) -> Any:
     """Call something while the function's file may import what lies beside it, as Python lets scripts do."""
     folder = str(own.path.parent) if own.path else ""
-    if folder:
-        sys.path.insert(0, folder)
+    if not folder:
+        return do()
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
     try:
         return do()
     finally:
-        if folder:
+        with contextlib.suppress(ValueError):  # the file took it away itself
             sys.path.remove(folder)
+        # Another function's file may have another module of that name beside it.
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
 
 
 def describe_error(error: BaseException, own: OwnFunction) -> str:

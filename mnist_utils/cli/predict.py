@@ -60,6 +60,8 @@ def predict_command(
     predict, run = inference.load_model(path), run_of_model(path)
     classes = inference.class_names(predict, run.classes if run else ())
     if classes != DIGITS:
+        if digits == "many":
+            raise ConfigError("digits: given many; allowed: one, as this model's classes are no digits")
         digits = "one"  # only digits stand in rows
     if submission:
         _write_submission(submission, images, predict, classes)

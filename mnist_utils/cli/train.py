@@ -86,7 +86,7 @@ def train_command(
             config, dataset = load_training_data(
                 config, data_dir=data_dir, done=lambda at, n: status.update(f"reading pictures: {at:,} of {n:,}")
             )
-            start = find_start(config, folder)
+            start = find_start(config, folder, dataset.sha256)
             notes = [dataset.note, *check_network(config, len(dataset.classes), make_initialize(config, folder))]
         for note in filter(None, notes):
             console.print(f"note: {note}", style="yellow")

@@ -44,6 +44,8 @@ class Dataset:
         The name of each label.
     raw, skip_unreadable : bool
         How pictures were read, see `load_dataset`.
+    own : bool
+        Whether it is your own data: `source` is then its path.
     """
 
     name: str
@@ -59,11 +61,12 @@ class Dataset:
     classes: tuple[str, ...] = DIGITS
     raw: bool = False
     skip_unreadable: bool = False
+    own: bool = False
 
     @property
     def given(self) -> str:
         """What `load_dataset` takes to load it again: its name, or the path of your own data."""
-        return self.name if self.name in NAMES else self.source
+        return self.source if self.own else self.name
 
 
 def load_dataset(
@@ -103,6 +106,7 @@ def load_dataset(
         If `data_dir`, `raw` or `skip_unreadable` is given for data that do not take it.
     """
     note, classes = "", SOURCES[name].classes if name in SOURCES else DIGITS
+    is_own = False
     refuse_folder(name, data_dir)
     if name in NAMES:
         refuse_reading(f"the data set {name}", raw=raw, skip_unreadable=skip_unreadable)
@@ -124,13 +128,13 @@ def load_dataset(
         own = read_own(Path(name), raw=raw, skip_unreadable=skip_unreadable, done=done)
         arrays, where = (own.x, own.y, own.x_test, own.y_test), str(Path(name).resolve())
         note, classes = own.note, own.classes
-        name = Path(name).name.split(".")[0]
+        name, is_own = Path(name).name.split(".")[0], True
     else:
         raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path with a / in it")
     x, y, x_test, y_test = arrays
     train, validation = _split(y, validation_fraction, train_limit)
     dataset = Dataset(name, x[train], y[train], x[validation], y[validation], x_test, y_test, where, hash_arrays(*arrays))
-    return replace(dataset, note=note, classes=classes, raw=raw, skip_unreadable=skip_unreadable)
+    return replace(dataset, note=note, classes=classes, raw=raw, skip_unreadable=skip_unreadable, own=is_own)
 
 
 def hash_arrays(*arrays: NDArray[np.uint8]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zipfile
 import zlib
@@ -52,10 +53,10 @@ def as_images(array: NDArray[Any], where: str) -> Images:
     if not (array.ndim == 3 or colour) or array.shape[0] == 0 or min(array.shape[1:3]) < 2:
         wanted = "(n, height, width), or (n, height, width, 3) of colours, n > 0"
         raise DataError(f"dataset: {where} has shape {array.shape}; wanted {wanted}")
-    if array.dtype.kind not in "uif" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+    if array.dtype.kind not in "uifb" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
         raise DataError(f"dataset: {where} holds other values than numbers from 0 to 255")
-    if array.dtype.kind == "f" and array.max() <= 1:
-        array = array * 255
+    if array.max() <= 1:  # from 0 to 1, or black and white
+        array = array * 255.0
     if colour:  # weights of ITU-R BT.601, as of pictures
         array = np.stack([cv2.cvtColor(one.astype(np.float32), cv2.COLOR_RGB2GRAY) for one in array])
     array = np.round(array).astype(np.uint8)
@@ -71,7 +72,13 @@ def resize(image: Images) -> Images:
 
 def label_text(label: object) -> str:
     """Write a label as text; a whole number as such, whatever the file made of it."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", str(label).strip())
+    text = str(label).strip()
+    try:
+        return (
+            str(int(float(text))) if re.fullmatch(r"\d+(\.\d*)?(e[+-]?\d+)?", text, re.I) and float(text) % 1 == 0 else text
+        )
+    except OverflowError:
+        return text
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------
@@ -95,7 +102,7 @@ def read_pixel_rows(path: Path, *, labelled: bool) -> Labelled:
     import pandas as pd
 
     first, rows = _check_columns(path, labelled)
-    header = None if _is_number(first[-1]) else 0
+    header = None if all(map(_is_number, first[labelled:])) and not _numbers_columns(first) else 0
     at = _label_column(path, first) if labelled and header == 0 else 0
     try:
         table = pd.read_csv(path, header=header, dtype=str if labelled else None, index_col=False)
@@ -113,6 +120,8 @@ def read_pixel_rows(path: Path, *, labelled: bool) -> Labelled:
         raise DataError(f"dataset: {path}, row {rows[labels.index('')]}: no label")
     if not len(values):
         raise DataError(f"dataset: {path} has a header and no rows")
+    if values.max() <= 1:  # pixels from 0 to 1, of which the largest of any picture in 0 to 255 would be nearly black
+        values = values * 255
     return values.round().astype(np.uint8).reshape(-1, _SIDE, _SIDE), labels
 
 
@@ -152,8 +161,16 @@ def _open_text(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig")  # spreadsheets put a mark before the first cell
 
 
+def _numbers_columns(first: list[str]) -> bool:
+    """Say whether a first row is the numbers of the columns, as pandas writes them, rather than pixels."""
+    return first[-(_SIDE**2) :] in ([str(at) for at in range(_SIDE**2)], [str(at) for at in range(1, _SIDE**2 + 1)])
+
+
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).isdigit()
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _label_column(path: Path, header: list[str]) -> int:

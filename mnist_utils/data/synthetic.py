@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data.augmentation import augment
+from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import load_dataset
 from mnist_utils.data.sources import find_copy
 from mnist_utils.preprocessing.center import center_digit
@@ -98,7 +99,9 @@ _LETTERS = "".join(sorted(set(string.ascii_letters) - set("BDIOQSZbgiloqsz")))
 _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif-Italic.ttf")
 
 
-def out_of_distribution_images(n: int, seed: int = 0, *, known: str = "mnist") -> dict[str, Images]:
+def out_of_distribution_images(
+    n: int, seed: int = 0, *, known: str = "mnist", classes: tuple[str, ...] = DIGITS
+) -> dict[str, Images]:
     """Make images that show no digit.
 
     Parameters
@@ -108,6 +111,8 @@ def out_of_distribution_images(n: int, seed: int = 0, *, known: str = "mnist") -
     seed : int
     known : str
         The data set that a model was trained on; its images are left out.
+    classes : tuple of str
+        What the model tells apart; letters are left out where some of them are letters.
 
     Returns
     -------
@@ -123,6 +128,8 @@ def out_of_distribution_images(n: int, seed: int = 0, *, known: str = "mnist") -
         "noise": random.integers(0, 256, (n, 28, 28), np.uint8),
         "blank": np.broadcast_to(random.integers(0, 256, (n, 1, 1), np.uint8), (n, 28, 28)).copy(),
     }
+    if any(len(name) == 1 and name.isalpha() for name in classes):
+        del made["letters"]
     if known == "fashion_mnist" or not find_copy("fashion_mnist"):
         return made
     clothes = load_dataset("fashion_mnist").x_test

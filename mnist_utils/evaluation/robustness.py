@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mnist_utils import ConfigError
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.own_function import OwnFunction
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
@@ -82,6 +83,10 @@ def measure_robustness(
         Called after each step with its number, from 1, and the number of steps.
     """
     yours = {one.name: one for one in own}
+    taken = {CLEAN, *MNIST_C, *OTHERS, *(other.name for other in others)}
+    if len(yours) < len(own) or taken & set(yours):
+        twice = next(iter(taken & set(yours)), own[0].name)
+        raise ConfigError(f"corruption: two are called {twice}; allowed: a function of another name")
     names = (CLEAN, *MNIST_C, *OTHERS, *yours)
     correct: dict[str, NDArray[np.bool_]] = {}
     samples, shown = [], min(_SAMPLES, len(x), *(len(other.x_test) for other in others))

@@ -17,7 +17,6 @@ from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.statistics import PairedEffect
 from mnist_utils.training import epochs, fit
-from mnist_utils.training.backend import no_retracing_warnings
 from mnist_utils.training.config import TrainConfig, make_config
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
@@ -95,7 +94,7 @@ def train_variants(
     ]
     data = [change[name](dataset, config.seed) if change and name in change else dataset for name, config in plan]
     rows = []
-    with progress_display(len(plan), enabled=progress) as show, no_retracing_warnings():
+    with progress_display(len(plan), enabled=progress) as show:
         show(0, f"{plan[0][0]}, seed {plan[0][1].seed}" if plan else "")
         for i, found in enumerate(each(_train_once, [config for _, config in plan], data), start=1):
             (name, config), coming = plan[i - 1], plan[i : i + 1]

@@ -20,6 +20,7 @@ from mnist_utils import ConfigError
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.experiments import results
 from mnist_utils.runs.find import read_run, results_dir
+from mnist_utils.runs.results import file_sha256
 from mnist_utils.training.config import TrainConfig, make_config
 
 _MAX_TRIALS = 100_000
@@ -93,6 +94,8 @@ def parse_values(name: str, value: Any) -> list[Any] | ValueRange:
             raise ConfigError(f"{name}: given an empty list; allowed: at least one value")
         return list(dict.fromkeys(str(one) for one in value))
     text = str(value).strip()
+    if name == "freeze":  # a list itself
+        return [text]
     if name in _TEXT_FIELDS:
         return list(dict.fromkeys(part.strip() for part in text.split(",")))
     if found := re.fullmatch(r"(log:)?(.+?)\.\.(.+)", text):
@@ -278,7 +281,8 @@ def _load_datasets(configs: list[TrainConfig], data_dir: str | Path | None) -> d
 def _make_trial(config: TrainConfig, sha256: str) -> Trial:
     later = {name: TrainConfig.model_fields[name].default for name in _LATER}
     given = {name: value for name, value in config.model_dump().items() if name not in later or value != later[name]}
-    text = json.dumps(given | {"sha256": sha256}, sort_keys=True)
+    start = {"from": file_sha256(Path(config.from_run) / "model.keras")} if config.from_run else {}
+    text = json.dumps(given | start | {"sha256": sha256}, sort_keys=True)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
 
 

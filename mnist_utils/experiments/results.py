@@ -92,6 +92,10 @@ def trials_table(found: Sequence[Run]) -> pd.DataFrame:
         raise RunError(
             f"the runs are of {', '.join(data)}: accuracies on different images do not compare; choose by data set"
         )
+    if len({run.sha256 for run in whole}) > 1:
+        raise RunError(
+            f"the runs are of different data, all called {data[0]}: accuracies on different images do not compare"
+        )
     names = varied_fields([run.facts["config"] for run in whole])
     rows = []
     for run in whole:

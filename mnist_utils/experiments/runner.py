@@ -53,7 +53,7 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
     bytes
         See `store.pack_run`; empty where the run lies in the sweep's folder already.
     """
-    from mnist_utils.training.backend import keras, no_retracing_warnings
+    from mnist_utils.training.backend import keras
 
     given = "validation_fraction", "train_limit", "raw", "skip_unreadable"
     dataset = _load(config.dataset, data_dir=data_dir, **{name: getattr(config, name) for name in given})
@@ -62,12 +62,11 @@ def train_trial(key: str, config: TrainConfig, sha256: str, folder: Path, token:
         found = f"{socket.gethostname()} has a {config.dataset} of SHA-256 {dataset.sha256[:12]}..."
         raise SweepError(f"the worker on {found}, not {sha256[:12]}...")
     keras.utils.clear_session()  # else what the trials before left behind stays in memory, and counts on in layers' names
-    with no_retracing_warnings():
-        if (folder / token).is_file():
-            record_run(config, dataset, key, store.trials_folder(folder), progress=False, lock_seconds=_LOCK_SECONDS)
-            return b""
-        with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
-            return store.pack_run(record_run(config, dataset, key, Path(results), progress=False).path)
+    if (folder / token).is_file():
+        record_run(config, dataset, key, store.trials_folder(folder), progress=False, lock_seconds=_LOCK_SECONDS)
+        return b""
+    with tempfile.TemporaryDirectory(prefix="mnist-sweep-") as results:
+        return store.pack_run(record_run(config, dataset, key, Path(results), progress=False).path)
 
 
 @functools.lru_cache(maxsize=2)  # raw and not raw

@@ -151,7 +151,7 @@ def select_runs(which: str, results: Path) -> list[Run]:
         if done := _of_sweep(definition):
             return done
     if not which:
-        trained = [run for run in list_runs(results) if run.metrics and not run.imported]
+        trained = [run for run in list_runs(results) if run.metrics and run.metrics.validation and not run.imported]
         return [run for run in trained if run.dataset_name == trained[0].dataset_name]
     found: dict[Path, Run] = {}
     for name in (part.strip() for part in which.split(",")):

@@ -134,18 +134,28 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     return ax
 
 
-def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure | None = None) -> Figure:
+def attribution_rows(
+    found: Sequence[Attribution], *, classes: Sequence[str] = (), title: str, figure: Figure | None = None
+) -> Figure:
     """Draw a row for each explained prediction: image, evidence, neighbours, and the smallest change found to flip it."""
+
+    def called(label: int) -> str:
+        return classes[label] if classes else str(label)
+
     k = len(found[0].neighbours)
     figure = prepare_figure(figure, (1.45 * (4 + k), 0.9 + 1.75 * len(found)))
     for axes, one in zip(figure.subplots(len(found), 4 + k, squeeze=False), found, strict=True):
         shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
         most, moved = np.abs(one.evidence).max() or 1, one.changed - one.image.astype(np.float32)
         pictures = [
-            (f"{one.other}, predicted {one.predicted}", one.image, shades),
-            (f"for {one.predicted} / {one.other}", one.evidence, {"cmap": "PuOr_r", "vmin": -most, "vmax": most}),
+            (f"{called(one.other)}, predicted {called(one.predicted)}", one.image, shades),
+            (
+                f"for {called(one.predicted)} / {called(one.other)}",
+                one.evidence,
+                {"cmap": "PuOr_r", "vmin": -most, "vmax": most},
+            ),
             *(
-                (f"neighbour: {label}", image, shades)
+                (f"neighbour: {called(label)}", image, shades)
                 for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
             ),
             (
@@ -153,7 +163,7 @@ def attribution_rows(found: Sequence[Attribution], *, title: str, figure: Figure
                 moved,
                 {"cmap": "PuOr_r", "vmin": -128, "vmax": 128},
             ),
-            (f"flips to {one.changed_prediction}" if np.isfinite(one.change) else "", one.changed, shades),
+            (f"flips to {called(one.changed_prediction)}" if np.isfinite(one.change) else "", one.changed, shades),
         ]
         for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
             ax.imshow(picture, **how)

@@ -150,6 +150,12 @@ def _own_images(
     from mnist_utils.data.idx import DataError
     from mnist_utils.data.own import read_parts, split_parts
 
+    same = run.config.dataset == str(path)
+    if same and raw != run.config.raw:
+        raise ConfigError(
+            f"raw: given {str(raw).lower()}; allowed for the data that run {run.name} was trained on: "
+            f"{str(run.config.raw).lower()}, as it was then, so that its test part is found again"
+        )
     found = read_parts(path, raw=raw, skip_unreadable=skip_unreadable, least=1, done=done)
     (x, y), part = found.parts.get("test", found.parts["train"]), "the test part" if "test" in found.parts else "all images"
     notes = [found.note]
@@ -160,6 +166,9 @@ def _own_images(
         if part == "all images" and hash_arrays(own.x, own.y, own.x_test, own.y_test) == run.sha256:
             x, y, part = own.x_test, own.y_test, "the test part"
             notes.append("the run was trained on the others of these images")
+            same = False
+    if same and part == "all images":
+        notes.append("these data have changed since the run was trained on them: it has seen most of these images")
     return x, y, found.classes, (str(path), part, "; ".join(filter(None, notes)))
 
 
@@ -197,10 +206,9 @@ def evaluate_robustness(
     if strange := [one for one in own if not is_own(one)]:
         raise ConfigError(f"corruption: given {strange[0]}; allowed: file.py or file.py:function")
     yours = tuple(read_function(one, option="corruption", default="corrupt") for one in own)
-
     run.trained("model to evaluate yet")
     dataset = run.dataset(data_dir)
-    others = (load_dataset("digits"),) if dataset.name == "mnist" else ()
+    others = (load_dataset("digits"),) if dataset.name == "mnist" and not dataset.own else ()
     return measure_robustness(run.predict, dataset.x_test, dataset.y_test, others=others, own=yours, done=done)
 
 

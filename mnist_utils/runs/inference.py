@@ -36,7 +36,7 @@ def load_model(path: Path) -> Predict:
     Returns
     -------
     callable
-        Takes (n, 28, 28) values from 0 to 255, white on black, n > 0; returns (n, classes) float32 probabilities, calibrated
+        Takes (n, 28, 28) values from 0 to 255, white on black, returns (n, classes) float32 probabilities, calibrated
         where the file belongs to a run. Not safe to call from two threads at once.
 
     Raises
@@ -77,11 +77,16 @@ def _load_litert(path: Path) -> Predict:
 
     def predict(images: NDArray[Any]) -> NDArray[np.float32]:
         batch = np.ascontiguousarray(images, np.float32)[..., None]
+        if not len(batch):
+            return np.zeros((0, int(returned["shape_signature"][1])), np.float32)
         if interpreter.get_input_details()[0]["shape"][0] != len(batch):
             interpreter.resize_tensor_input(given["index"], batch.shape)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], batch)
-        interpreter.invoke()
+        try:
+            interpreter.set_tensor(given["index"], batch)
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise ModelError(f"{path} cannot predict: {str(error).splitlines()[0]}") from None
         found = np.asarray(interpreter.get_tensor(returned["index"]), np.float32)
         return found if temperature == 1 else apply_temperature(found, temperature).astype(np.float32)
 

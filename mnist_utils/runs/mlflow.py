@@ -47,7 +47,7 @@ def export_to_mlflow(run: Run) -> str:
         with mlflow.start_run(run_name=run.name) as copy:
             mlflow.log_params(run.facts["config"])
             mlflow.set_tags({name: value for name, value in tags.items() if value})
-            for row in run.history().to_dict("records"):
+            for row in [] if run.imported else run.history().to_dict("records"):
                 epoch = int(row.pop("epoch"))
                 mlflow.log_metrics(row, step=epoch)
             mlflow.log_metrics(numbers)

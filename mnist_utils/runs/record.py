@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from mnist_utils import ConfigError
 from mnist_utils._support import files
+from mnist_utils._support.arrays import noise_images
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import mark_complete, mark_incomplete, new_run_folder, remove_leftovers, run_lock
+from mnist_utils.runs.inference import load_model, missing_temperature
+from mnist_utils.runs.model_files import ModelError
 from mnist_utils.runs.results import file_sha256, write_config, write_results
 from mnist_utils.runs.run import AUGMENT, NETWORK, Run, RunError
 from mnist_utils.training import CHECKPOINT
+
+_LITERT_TOLERANCE = 1e-3  # between Keras's probabilities and LiteRT's
 
 if TYPE_CHECKING:
     from mnist_utils.data.datasets import Dataset
@@ -135,14 +144,16 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     check_resumable(folder, config, dataset)
     if (folder / "config.json").exists():
         return read_run(folder, folder.parent)
+    start = find_start(config, folder.parent, dataset.sha256)
     check_network(config, len(dataset.classes), make_initialize(config, folder.parent))
+    if not config.network.built_in:
+        _check_exported(config, len(dataset.classes))
     mark_incomplete(folder, "training", "training was not finished")  # before config.json makes the folder a run
     network = config.network
     if not network.built_in:
         files.write_text_atomic(folder / NETWORK, network.text)
     if config.own_augment:
         files.write_text_atomic(folder / AUGMENT, config.own_augment.text)
-    start = find_start(config, folder.parent)
     origin = {
         "network": {"name": network.name, "sha256": network.source.sha256},
         "from": {"run": start.name, "sha256": file_sha256(start.path / "model.keras")} if start else None,
@@ -151,19 +162,50 @@ def _open_folder(config: TrainConfig, dataset: Dataset, folder: Path) -> Run:
     return read_run(folder, folder.parent)
 
 
-def find_start(config: TrainConfig, results: Path) -> Run | None:
+def _check_exported(config: TrainConfig, classes: int) -> None:
+    """Refuse your own network if LiteRT, which predicts with the run, cannot run it or predicts otherwise."""
+    from mnist_utils.training.build import build_model
+    from mnist_utils.training.fit import predict_probabilities
+
+    model, images = build_model(config.network, classes=classes), noise_images()
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "model.tflite")
+        try:
+            model.export(path, format="litert", verbose=False)
+            difference = float(np.abs(load_model(path)(images) - predict_probabilities(model, images)).max())
+        except (ModelError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"model: LiteRT, which predicts with every run, cannot run {config.network.name}: "
+                f"{str(error).splitlines()[0]}. Recurrent layers need unroll=True"
+            ) from None
+    if not difference < _LITERT_TOLERANCE:
+        raise ConfigError(
+            f"model: in LiteRT, which predicts with every run, {config.network.name} predicts otherwise, by "
+            f"{difference:.1g}; allowed: layers that compute in float32"
+        )
+
+
+def find_start(config: TrainConfig, results: Path, sha256: str = "") -> Run | None:
     """Return the run from whose weights a training starts; None if from fresh ones.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    results : Path
+        Folder of all runs.
+    sha256 : str
+        Of the training's data set, if it is to be compared.
 
     Raises
     ------
     RunError
-        If there is no such run, or it is incomplete.
+        If there is no such run, it is incomplete, or it was trained on images that would now be for validation.
     """
     if not config.from_run:
         return None
     run = read_run(config.from_run, results)
     run.trained("weights to start from")
-    if run.config.dataset == config.dataset and run.config.validation_fraction != config.validation_fraction:
+    if run.sha256 == sha256 and run.config.validation_fraction != config.validation_fraction:
         raise RunError(
             f"run {run.name} was trained with validation_fraction {run.config.validation_fraction:g}, now "
             f"{config.validation_fraction:g}: it would be validated on images that it was trained on"
@@ -177,7 +219,16 @@ def make_initialize(config: TrainConfig, results: Path) -> Callable[[keras.Model
 
     if (start := find_start(config, results)) is None:
         return None
-    return partial(copy_weights, start.path / "model.keras", temperature=start.trained().temperature)
+    # In a run of an early version, the temperature is not in the weights.
+    temperature = 1.0 if missing_temperature(start.path) != 1 else start.trained().temperature
+    return partial(copy_weights, start.path / "model.keras", temperature=temperature)
+
+
+def _check_start(config: TrainConfig, run: Run, sha256: str) -> None:
+    """Refuse to begin again from other weights than the run's configuration says."""
+    start = find_start(config, run.path.parent)
+    if start and file_sha256(start.path / "model.keras") != sha256:
+        raise RunError(f"run {run.name} was started from a run {start.name} that was trained anew since; delete {run.path}")
 
 
 def _train_and_write(
@@ -186,7 +237,10 @@ def _train_and_write(
     # TensorFlow: whoever lists or compares runs does without.
     from mnist_utils.training.fit import train
 
-    initialize = make_initialize(config, run.path.parent)
+    resumes = (run.path / CHECKPOINT).exists()  # then it holds the weights
+    if not resumes and (begun := run.facts.get("from")):
+        _check_start(config, run, begun["sha256"])
+    initialize = None if resumes else make_initialize(config, run.path.parent)
     trained = train(config, dataset, run.path, initialize=initialize, callbacks=callbacks, progress=progress)
     mark_incomplete(run.path, "training", "evaluation was not finished")
     write_results(run, dataset, trained.model, trained.history)

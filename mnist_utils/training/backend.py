@@ -31,6 +31,8 @@ try:
 finally:
     if _was_on:
         gc.enable()
+# TensorFlow warns of frequent compilation where several models are trained one after the other, as here they are.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in str(record.msg))
 gc.freeze()  # later collections skip the objects made so far, which stay anyway
 
 
@@ -59,18 +61,6 @@ def batches(batch_size: int, *arrays: NDArray[Any]) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return fed.with_options(options)
-
-
-@contextlib.contextmanager
-def no_retracing_warnings() -> Iterator[None]:
-    """Suppress TensorFlow's warnings of frequent compilation, for blocks that train several models one after the other."""
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,13 @@ from mnist_utils._support.arrays import TINY
 from mnist_utils._support.own_function import call_for, describe_error, with_its_folder
 from mnist_utils.data.classes import DIGITS
 from mnist_utils.training.backend import keras, layers, ops
-from mnist_utils.training.contract import keep_contract
+from mnist_utils.training.contract import all_layers, keep_contract
 from mnist_utils.training.network import Network, load_network
 
 # In a notebook, TensorFlow would report each file that it writes.
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
+
+_built: weakref.WeakSet[Any] = weakref.WeakSet()  # the layers of all models that are still alive
 
 
 def build_model(
@@ -57,6 +60,7 @@ def build_model(
     try:
         function = _function_of(network)
         made = _call(network, function, classes=classes, conv_dropout=conv_dropout, dense_dropout=dense_dropout)
+        _refuse_shared(made, network)
         made = made if network.built_in else keep_contract(made, network.name, classes)
         # Functional, also if it was keras.Sequential: only that one knows its input and its output from the beginning.
         return keras.Model(made.inputs[0], made.outputs[0], name=made.name)
@@ -83,11 +87,33 @@ def _call(network: Network, function: Callable[..., Any], **given: Any) -> keras
     return made
 
 
+def _refuse_shared(made: keras.Model, network: Network) -> None:
+    """Refuse a model whose layers were in one that was built before: its weights may have been trained already."""
+    weighted = [layer for layer in all_layers(made) if layer.weights]
+    if any(layer in _built for layer in weighted):
+        raise ConfigError(
+            f"model: {network.name} returns the layers of an earlier call, with their weights; allowed: a function that "
+            "makes new ones each time"
+        )
+    _built.update(weighted)
+
+
 def _kind(made: Any) -> str:
     return "nothing" if made is None else f"{type(made).__module__}.{type(made).__qualname__}".removeprefix("builtins.")
 
 
 # --- calibration --------------------------------------------------------------------------------------------
+
+
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Say whether what a model returns is what one dense layer with softmax returns, whose weights scale the logits."""
+    last = model.layers[-1]
+    if type(last) is not layers.Dense or last.activation is not keras.activations.softmax:  # a subclass may normalise them
+        return False
+    try:
+        return model.outputs[0] is last.output
+    except AttributeError:  # it is called twice
+        return False
 
 
 def fold_temperature(model: keras.Model, temperature: float) -> keras.Model:
@@ -101,8 +127,8 @@ def fold_temperature(model: keras.Model, temperature: float) -> keras.Model:
     temperature : float, above 0
         See `evaluation.calibration.fit_temperature`.
     """
-    last = model.layers[-1]
-    if isinstance(last, layers.Dense) and last.activation is keras.activations.softmax:
+    if ends_in_softmax(model):
+        last = model.layers[-1]
         last.set_weights([weights / temperature for weights in last.get_weights()])
         return model
     if temperature == 1:

@@ -13,11 +13,7 @@ from mnist_utils.training.backend import keras, layers, ops
 
 _NORMALISES = ("Normalization", "BatchNormalization")
 _SCALES_ITSELF = ("Rescaling", "LayerNormalization", "Lambda", *_NORMALISES)
-# What changes shapes or, in training, images; a scaling may come after it.
-_SHAPES_ONLY = (
-    "InputLayer", "Reshape", "Flatten", "ZeroPadding2D", "Resizing", "Cast", "Permute",
-    "Squeeze", "ExpandDims", "GetItem", "Transpose", "CenterCrop", "Dropout", "GaussianNoise",
-)  # fmt: skip
+_ARITHMETIC = "Multiply", "Divide", "TrueDivide", "Subtract", "Add", "NumpyDivide", "FloorDivide"
 _TAKES = (28, 28, 1), (28, 28), (784,)
 _NOTES = {
     "added_rescaling": "it does not scale its input, so the values that it gets are divided by 255",
@@ -90,13 +86,14 @@ def scales_itself(made: keras.Model, *, trained: bool = False) -> bool:
     """
     for layer in _operations(made):
         kind = type(layer).__name__
-        if kind in _SHAPES_ONLY or kind.startswith("Random"):
-            continue
         if trained and kind in _NORMALISES:
             variance = layer.moving_variance if kind == "BatchNormalization" else layer.variance
             return bool(np.max(ops.convert_to_numpy(variance)) > 1)
-        return kind in _SCALES_ITSELF or not isinstance(layer, layers.Layer)
-    return False
+        if kind in _SCALES_ITSELF or kind in _ARITHMETIC:
+            return True
+        if isinstance(layer, layers.Layer) and layer.weights:
+            return False
+    return False  # what has no weights, such as pooling or cropping, is passed over: a scaling may come after it
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -155,16 +152,13 @@ def _is_softmax(made: keras.Model, name: str, takes: tuple[int, ...], logits: bo
         raise ConfigError(f"model: {name} returns probabilities, no logits, as its rows sum to 1; leave --logits out")
     if probable or logits:
         return probable
-    last = getattr(all_layers(made)[-1].activation, "__name__", "linear") if _has_activation(made) else "linear"
+    at_end = _operations(made)[-1]  # a layer, or arithmetic on its output
+    last = getattr(getattr(at_end, "activation", None), "__name__", "linear")
     if last not in ("linear", "softmax"):
         raise ConfigError(f"model: the last activation of {name} is {last}; allowed: softmax, or none (logits)")
-    if found.min() >= 0 and found.max() <= 1:
+    if found.min() >= 0 and found.max() <= 1 and np.ptp(found) > 0:  # fresh logits may all be 0
         raise ConfigError(
             f"model: {name} returns values from 0 to 1 that do not sum to 1, as a sigmoid does; allowed: softmax, or none "
             "(logits)"
         )
     return False
-
-
-def _has_activation(made: keras.Model) -> bool:
-    return hasattr(all_layers(made)[-1], "activation")

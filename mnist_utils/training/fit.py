@@ -109,13 +109,15 @@ def check_network(config: TrainConfig, classes: int, initialize: Initialize | No
         freeze.
     """
     if config.own_augment:
-        blank = np.zeros((2, 28, 28), np.uint8)
-        change_images(blank, config.own_augment, np.random.default_rng(0), option="augment")
+        digits = load_dataset("digits").x_test[:8]
+        change_images(digits, config.own_augment, np.random.default_rng(0), option="augment")
     if config.network.built_in and not config.from_run and not config.freeze:
         return []
     model = compile_model(config, 1, classes, initialize)
-    keras.utils.clear_session()  # else the layers' names count on
-    return [f"{config.network.name}: {note}" for note in describe_additions(model)]
+    notes = [f"{config.network.name}: {note}" for note in describe_additions(model)]
+    if config.freeze and not config.from_run:
+        notes.append("freeze: those layers keep random weights, as the training does not start from a run (--from)")
+    return notes
 
 
 def train(
@@ -193,9 +195,10 @@ def train(
             state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
             if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
+            stop = called.end(epoch, row)  # before the checkpoint, which then holds what a callback changed
             save_checkpoint(run / CHECKPOINT, model, state)
             show(epoch + 1, line=_epoch_line(state.history[-1], config.epochs))
-            if called.end(epoch, row):
+            if stop:
                 break
     if state.best_weights:
         model.set_weights(state.best_weights)
@@ -233,6 +236,7 @@ def compile_model(
     config: TrainConfig, n: int, classes: int = len(DIGITS), initialize: Initialize | None = None
 ) -> keras.Model:
     """Build a model with its optimiser, ready to train on `n` images per epoch."""
+    keras.utils.clear_session()  # else the layers' names, by which some may be frozen, count on from an earlier model
     with seeded(config.seed):
         model = build_model(
             config.network,

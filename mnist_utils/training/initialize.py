@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mnist_utils import ConfigError
 from mnist_utils.training.backend import keras
-from mnist_utils.training.build import fold_temperature
+from mnist_utils.training.build import ends_in_softmax, fold_temperature
 from mnist_utils.training.contract import all_layers
 
 
@@ -32,7 +32,7 @@ def copy_weights(start: Path, model: keras.Model, *, temperature: float = 1.0) -
         loaded = keras.saving.load_model(start, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"from: {start} cannot be loaded without running code: {str(error).splitlines()[0]}") from None
-    if isinstance(loaded.layers[-1], keras.layers.Dense):
+    if ends_in_softmax(loaded):
         loaded = fold_temperature(loaded, 1 / temperature)
     old, new = ([layer for layer in all_layers(one) if layer.weights] for one in (loaded, model))
     differing = [

@@ -111,20 +111,42 @@ def _read_recipe(text: str, path: Path) -> dict[str, Any]:
         line = getattr(error, "lineno", None)
         where = f"{path}, line {line}" if line else path
         raise ConfigError(f"model: {where}: {getattr(error, 'msg', error)}") from None
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if not any(isinstance(target, ast.Name) and target.id == "recipe" for target in targets):
-            continue
-        try:
-            recipe = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-        except (ValueError, TypeError):
-            recipe = None
-        if not isinstance(recipe, dict) or not all(isinstance(name, str) for name in recipe):
-            raise ConfigError(
-                f'model: {path}, line {node.lineno}: recipe; allowed: names and plain values, as in {{"epochs": 5}}'
-            )
-        return recipe
-    return {}
+    bound = [
+        node for node in tree.body for target in _targets(node) if isinstance(target, ast.Name) and target.id == "recipe"
+    ]
+    changed = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "recipe"
+        and (
+            isinstance(node.ctx, ast.Store | ast.Del)
+            or getattr(node, "attr", "") in ("update", "pop", "clear", "setdefault")
+        )
+    ]
+    if not bound:
+        return {}
+    if more := [*bound[1:], *changed]:
+        raise ConfigError(
+            f"model: {path}, line {more[0].lineno}: recipe is changed; allowed: one assignment of plain values, as the file "
+            "is read and not run"
+        )
+    try:
+        recipe = ast.literal_eval(bound[0].value)  # type: ignore[attr-defined]
+    except (ValueError, TypeError):
+        recipe = None
+    if not isinstance(recipe, dict) or not all(isinstance(name, str) for name in recipe):
+        raise ConfigError(
+            f'model: {path}, line {bound[0].lineno}: recipe; allowed: names and plain values, as in {{"epochs": 5}}'
+        )
+    return recipe
+
+
+def _targets(node: ast.stmt) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign | ast.AugAssign) else []
 
 
 def short_name(identity: str) -> str:

@@ -16,6 +16,7 @@ from mnist_utils.data.datasets import load_dataset
 from mnist_utils.data.drawn import find_fonts, print_character, random_map, warp_sheet
 from mnist_utils.data.idx import DataError
 from mnist_utils.data.own import is_path, read_own, read_parts, split_parts, suggest_dataset
+from mnist_utils.data.own_tables import read_pixel_rows
 from mnist_utils.preprocessing.center import center_digit
 from tests.pictures import packed
 
@@ -229,3 +230,24 @@ def test_how_pictures_are_read_is_refused_for_what_has_none(tmp_path: Path, name
     message = rf"^{option}: given with .*{name.strip('/')}, which holds no pictures; allowed: with your own pictures only$"
     with pytest.raises(ConfigError, match=message):
         load_dataset(given, **{option: True})  # type: ignore[arg-type]
+
+
+def test_pixels_from_0_to_1_are_scaled_in_a_csv(tmp_path: Path) -> None:
+    digits = load_dataset("digits")
+    x, y = digits.x_train[:100], digits.y_train[:100]
+    rows = np.c_[y, x.reshape(100, -1) / 255]
+    np.savetxt(tmp_path / "unit.csv", rows, delimiter=",")  # which writes 5.000000000000000000e+00
+    images, labels = read_pixel_rows(tmp_path / "unit.csv", labelled=True)
+    np.testing.assert_array_equal(images, x)
+    assert labels == [str(label) for label in y]
+    np.savez(tmp_path / "binary.npz", x_train=(x > 127).astype(np.uint8), y_train=y)
+    assert set(np.unique(read_own(tmp_path / "binary.npz").x)) == {0, 255}
+
+
+def test_a_header_of_numbers_is_no_row(tmp_path: Path) -> None:
+    digits = load_dataset("digits")
+    table = pd.DataFrame(digits.x_train[:20].reshape(20, -1))
+    table.insert(0, "label", digits.y_train[:20])
+    table.to_csv(tmp_path / "pandas.csv", index=False)
+    images, _ = read_pixel_rows(tmp_path / "pandas.csv", labelled=True)
+    np.testing.assert_array_equal(images, digits.x_train[:20])

@@ -60,10 +60,22 @@ def test_the_generator_makes_it_reproducible(tmp_path: Path) -> None:
         ("fewer", r"returned uint8 of shape \(2, 28, 28\); allowed"),
         ("nothing", "returned NoneType; allowed"),
         ("broken", "mine.py, line 21: AttributeError: .*nosuch"),
-        ("nosuch", "has no function nosuch; there are: darken, noise, as_float, fewer, nothing, broken"),
+        ("nosuch", "has no function nosuch; it has darken, noise, as_float, fewer, nothing, broken"),
     ],
 )
 def test_what_breaks_the_contract_is_one_line(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"^augment: .*{message}") as error:
         change(name, tmp_path)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_modules_beside_two_files_are_not_mixed_up(tmp_path: Path) -> None:
+    found = []
+    for by in 3, 5:
+        folder = tmp_path / str(by)
+        folder.mkdir()
+        (folder / "beside.py").write_text(f"BY = {by}\n")
+        (folder / "mine.py").write_text("from beside import BY\n\ndef add(images, random):\n    return images + BY\n")
+        own = read_function(f"{folder}/mine.py:add", option="augment", default="augment")
+        found.append(change_images(np.zeros((1, 28, 28), np.uint8), own, np.random.default_rng(0), option="augment").max())
+    assert found == [3, 5]

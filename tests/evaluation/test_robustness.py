@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mnist_utils import ConfigError
 from mnist_utils._support.arrays import Images
 from mnist_utils._support.own_function import read_function
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
@@ -101,3 +102,12 @@ def test_a_corruption_of_your_own_is_a_row_of_its_own(digits: Dataset, tmp_path:
     assert row["accuracy"] == found.table.loc["clean", "accuracy"]  # upside down, an image is as bright
     np.testing.assert_array_equal(found.samples[-1], digits.x_test[:6, ::-1])
     assert found.mean == pytest.approx(found.table.loc[list(MNIST_C), "accuracy"].mean())
+
+
+def test_a_corruption_of_yours_takes_no_others_place(digits: Dataset) -> None:
+    def fog(images: Images, _: Any) -> Images:
+        return images
+
+    own = read_function(fog, option="corruption", default="corrupt")
+    with pytest.raises(ConfigError, match="corruption: two are called fog; allowed: a function of another name"):
+        measure_robustness(predict, digits.x_test[:5], digits.y_test[:5], own=(own,))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -167,16 +166,6 @@ def test_a_bad_variant_is_refused_before_anything_is_trained(few: Dataset, monke
     monkeypatch.setattr(ablations, "_train_once", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match=r"dense_dropout: given 1\.5"):
         ablations.train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
-
-
-def test_tensorflows_logger_is_left_as_it_was(few: Dataset) -> None:
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    with pytest.raises(ConfigError):
-        ablations.train_variants({"bad": {"model": "nosuch"}}, BASE, few, [0], progress=False)
-    with backend.no_retracing_warnings():
-        assert not logger.isEnabledFor(logging.WARNING)
-    assert logger.level == before
 
 
 def test_load_few() -> None:

@@ -195,3 +195,13 @@ def test_callbacks_see_one_training_and_may_stop_it(tiny: Dataset, tmp_path: Pat
     rows = [{name: row[name] for name in ("accuracy", "loss", "val_accuracy", "val_loss")} for row in trained.history]
     assert [one for one in seen if not isinstance(one, list)] == ["begin", 0, rows[0], 1, rows[1], "end"]
     assert ["accuracy", "loss"] in seen
+
+
+def test_what_litert_cannot_run_is_refused_before_training(results: Path, tiny: Dataset) -> None:
+    def recurrent(classes: int) -> keras.Model:
+        layers = keras.layers
+        return keras.Sequential([keras.Input((28, 28)), layers.Rescaling(1 / 255), layers.LSTM(4), layers.Dense(classes)])
+
+    with pytest.raises(ConfigError, match=r"LiteRT, which predicts with every run, cannot run recurrent: .*unroll=True"):
+        record_run(make_config(model=recurrent, **SHORT), tiny, "recurrent", results, progress=False)
+    assert not (results / "recurrent" / "config.json").exists()

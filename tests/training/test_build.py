@@ -100,6 +100,15 @@ def test_tensorflow_does_not_report_each_file_in_a_notebook() -> None:
     assert logging.getLogger("tensorflow").level == logging.WARNING
 
 
+def test_tensorflow_does_not_warn_of_several_trainings(caplog: pytest.LogCaptureFixture) -> None:
+    build.build_model("fast")  # loads Keras
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level(logging.WARNING, "tensorflow"):
+        logger.warning("5 out of the last 7 calls to %s triggered tf.function retracing.", "f")
+        logger.warning("something else")
+    assert [record.getMessage() for record in caplog.records if record.name == "tensorflow"] in ([], ["something else"])
+
+
 def test_building_leaves_the_global_policy_alone() -> None:
     before = keras.config.dtype_policy()
     build.build_model("fast", precision="mixed_bfloat16")
@@ -245,7 +254,7 @@ def leave():
     [
         ("broken", "mine.py, line 12: NameError: name 'undefined' is not defined"),
         ("number", "mine.py:number returned int; allowed: a keras.Model"),
-        ("nosuch", "has no function nosuch; there are: network, broken, number, colour, ten, sigmoid, subclass, leave"),
+        ("nosuch", "has no function nosuch; it has network, broken, number, colour, ten, sigmoid, subclass, leave"),
         ("colour", r"takes \(None, 32, 32, 3\) and returns \(None, 3\); allowed: \(None, 28, 28, 1\)"),
         ("ten", r"returns \(None, 10\); allowed: .* and \(None, 3\): a value for each of 3 classes"),
         ("sigmoid", "the last activation of mine.py:sigmoid is sigmoid; allowed: softmax, or none"),
@@ -269,3 +278,64 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     path = list(sys.path)
     assert build.build_model(f"{tmp_path}/mine.py").count_params() == 784 * 7 + 7 + 7 * 10 + 10
     assert sys.path == path
+
+
+def shared() -> keras.Model:
+    return SHARED[0]
+
+
+SHARED: list[Any] = []
+
+
+def test_a_model_that_was_built_before_is_refused() -> None:
+    SHARED[:] = [keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])]
+    build.build_model(load_network(shared))
+    with pytest.raises(ConfigError, match="shared returns the layers of an earlier call, with their weights"):
+        build.build_model(load_network(shared))
+
+
+def two_heads(classes: int) -> keras.Model:
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    heads = [keras.layers.Dense(classes, "softmax")(x) for _ in range(2)]
+    return keras.Model(inputs, (heads[0] + heads[1]) / 2)
+
+
+def cosine(classes: int) -> keras.Model:
+    class Cosine(keras.layers.Dense):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return keras.ops.softmax(9 * keras.ops.normalize(x) @ keras.ops.normalize(self.kernel, axis=0))
+
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, Cosine(classes, "softmax")(x))
+
+
+@pytest.mark.parametrize("function", [two_heads, cosine])
+def test_a_temperature_is_folded_into_what_the_model_returns(function: Any) -> None:
+    model = build.build_model(load_network(function))
+    before = np.asarray(model(digits()), np.float64)
+    after = build.fold_temperature(model, 2.0)(digits())
+    np.testing.assert_allclose(after, softmax(np.log(before) / 2.0, axis=1), atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["UpSampling2D", "MaxPooling2D", "Cropping2D", "ZeroPadding2D"])
+def test_a_scaling_may_come_after_what_only_changes_shapes(kind: str) -> None:
+    def network(classes: int) -> keras.Model:
+        layers = keras.layers
+        return keras.Sequential(
+            [keras.Input((28, 28, 1)), getattr(layers, kind)(), layers.Rescaling(1 / 255), layers.Flatten(),
+             layers.Dense(classes, "softmax")]
+        )  # fmt: skip
+
+    assert contract.describe_additions(build.build_model(load_network(network))) == []
+
+
+def test_padding_by_arithmetic_is_no_scaling() -> None:
+    def network(classes: int) -> keras.Model:
+        inputs = keras.Input((28, 28, 1))
+        x = keras.ops.pad(inputs, [[0, 0], [2, 2], [2, 2], [0, 0]])
+        return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(keras.layers.Flatten()(x)))
+
+    (note,) = contract.describe_additions(build.build_model(load_network(network)))
+    assert note.startswith("it does not scale its input")

@@ -73,6 +73,8 @@ def test_a_relative_path_is_of_the_working_directory(mine: Path, monkeypatch: py
     [
         ("recipe = dict(epochs=5)", r"mine.py, line 1: recipe; allowed: names and plain values, as in \{"),
         ("recipe = {1: 2}", "mine.py, line 1: recipe; allowed: names and plain values"),
+        ('recipe = {"epochs": 1}\nrecipe = {"epochs": 2}', "mine.py, line 2: recipe is changed; allowed: one assignment"),
+        ('recipe = {"epochs": 1}\nrecipe["epochs"] = 7', "mine.py, line 2: recipe is changed; allowed: one assignment"),
         ('recipe = {"epochs": 0}', "recipe of mine.py: epochs: given 0; allowed: a whole number from 1"),
         ('recipe = {"lr": 1}', "recipe of mine.py: lr: no such hyper-parameter; allowed: .*learning_rate"),
         ('recipe = {"model": "fast"}', "recipe of mine.py: model; allowed: epochs, batch_size"),
