@@ -248,9 +248,7 @@ def _locate_start(config: TrainConfig, runs_folder: Path) -> TrainConfig:
 def _load_datasets(configs: list[TrainConfig], data_dir: str | Path | None) -> dict[tuple[str, bool, bool], Dataset]:
     """Load the one data set of all trials, read in each way; with as many images as the largest `train_limit` asks for."""
     if any(config.validation_fraction == 0 for config in configs):
-        raise ConfigError(
-            "validation_fraction: given 0; allowed in a sweep: above 0, as settings are compared by validation"
-        )
+        raise ConfigError("validation_fraction: given 0; allowed in a sweep: above 0, as settings are compared by it")
     fractions = {config.validation_fraction for config in configs}
     limits = [config.train_limit for config in configs if config.train_limit]  # `load_dataset` says if it has fewer
     found = {}
@@ -279,8 +277,8 @@ def _load_datasets(configs: list[TrainConfig], data_dir: str | Path | None) -> d
 
 
 def _make_trial(config: TrainConfig, sha256: str) -> Trial:
-    later = {name: TrainConfig.model_fields[name].default for name in _LATER}
-    given = {name: value for name, value in config.model_dump().items() if name not in later or value != later[name]}
+    fields = TrainConfig.model_fields
+    given = {name: one for name, one in config.model_dump().items() if name not in _LATER or one != fields[name].default}
     start = {"from": file_sha256(Path(config.from_run) / "model.keras")} if config.from_run else {}
     text = json.dumps(given | start | {"sha256": sha256}, sort_keys=True)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:12], config, sha256)
