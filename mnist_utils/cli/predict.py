@@ -128,7 +128,8 @@ def _predict_picture(
     try:
         found = ways[digits](picture, predict, polarity=polarity)
     except ImageError as error:
-        return {"path": name, "error": str(error)}
+        hint = "; rows of pixels are predicted with --submission" if name.endswith((".csv", ".csv.gz")) else ""
+        return {"path": name, "error": f"{error}{hint}"}
     if isinstance(found, numbers.PictureDigits):
         if digits == "auto":
             say = f"mnist: {name}: read as a number of {len(found.digits)} digits; for a single digit: --digits one"

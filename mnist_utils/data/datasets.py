@@ -130,7 +130,7 @@ def load_dataset(
         note, classes = own.note, own.classes
         name, is_own = Path(name).name.split(".")[0], True
     else:
-        raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path with a / in it")
+        raise DataError(f"dataset: given {name!r}; allowed: {', '.join(NAMES)}, or a path, as ./shapes or train.csv")
     x, y, x_test, y_test = arrays
     train, validation = _split(y, validation_fraction, train_limit)
     dataset = Dataset(name, x[train], y[train], x[validation], y[validation], x_test, y_test, where, hash_arrays(*arrays))

@@ -11,7 +11,15 @@ import numpy as np
 from mnist_utils import ConfigError
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.data.idx import DataError
-from mnist_utils.data.own_pictures import Done, class_folders, find_encoded, find_pictures, picture_files, read_pictures
+from mnist_utils.data.own_pictures import (
+    Done,
+    class_folders,
+    describe_unread,
+    find_encoded,
+    find_pictures,
+    picture_files,
+    read_pictures,
+)
 from mnist_utils.data.own_tables import PARTS, Labelled, check_count, idx_images, read_csv, read_idx_folder, read_npz
 
 FORMS = "a folder with a folder of pictures per class, .csv, .csv.gz (label, pixels), .npz, .parquet, a folder of IDX files"
@@ -124,6 +132,7 @@ def read_parts(
         if not pictures:
             raise DataError(_describe_nothing(path))
         tables, note = read_pictures(path, pictures, raw=raw, skip_unreadable=skip_unreadable, done=done)
+        note = "; ".join(filter(None, [note, describe_unread(path, pictures)]))
     else:
         refuse_reading(str(path), raw=raw, skip_unreadable=skip_unreadable)
         note = ""

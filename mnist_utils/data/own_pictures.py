@@ -77,6 +77,15 @@ def find_pictures(path: Path, least: int) -> list[Picture]:
     return found
 
 
+def describe_unread(path: Path, found: list[Picture]) -> str:
+    """Name the folders beside ``train`` and ``test`` that are not read; empty if there is none."""
+    if not any(one.part == "test" for one in found):
+        return ""
+    read = {one.name.split("/")[0] for one in found}
+    unread = [folder.name for folder in class_folders(path) if folder.name not in read]
+    return f"not read: {', '.join(unread)}; validation images are taken from the training images" if unread else ""
+
+
 def find_encoded(path: Path) -> list[Picture]:
     """List the pictures in a Parquet file with the columns ``image`` and ``label``.
 

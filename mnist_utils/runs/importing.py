@@ -249,6 +249,9 @@ def _describe(tried: list[Tried], best: Tried, *, given: bool) -> str:
     return f"{done}: {found}; {instead}, {100 * other.accuracy:.1f} % ({other.log_loss:.2f})"
 
 
+_MUCH = 1.0  # nats of log loss; a model that is correct as often as it is sure has less
+
+
 def _doubts(best: Tried, dataset: Dataset) -> list[str]:
     classes = len(dataset.classes)
     if best.accuracy <= min(2 / classes, (1 + 1 / classes) / 2):  # the latter where there are two or three classes
@@ -256,7 +259,12 @@ def _doubts(best: Tried, dataset: Dataset) -> list[str]:
             f"only {100 * best.accuracy:.1f} % are correct, and chance gives {100 / classes:.1f} %: is it a model of "
             f"{dataset.name}, for white on black, and does it take values from 0 to 255 or from 0 to 1?"
         ]
-    return [
+    overconfident = (
+        f"its log loss is {best.log_loss:.1f}, much confidence in incorrect predictions: does it take another range, as "
+        "-1 to 1? Then put a keras.layers.Rescaling before it"
+    )
+    trained_on = (
         "if it was trained on the validation images too, their accuracy and the calibration are too good; the test images' "
         "accuracy is not"
-    ]
+    )
+    return [*[overconfident] * (best.log_loss > _MUCH), trained_on]

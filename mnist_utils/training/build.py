@@ -20,6 +20,7 @@ from mnist_utils.training.network import Network, load_network
 # In a notebook, TensorFlow would report each file that it writes.
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
+_COLLECTS = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD  # *args, **kwargs
 _built: weakref.WeakSet[Any] = weakref.WeakSet()  # the layers of all models that are still alive
 
 
@@ -79,6 +80,9 @@ def _call(network: Network, function: Callable[..., Any], **given: Any) -> keras
         wanted = inspect.signature(function).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
         taken = {name: value for name, value in given.items() if takes_all or name in wanted}
+        for name, parameter in wanted.items():
+            if name not in given and parameter.default is parameter.empty and parameter.kind not in _COLLECTS:
+                raise TypeError(f"it wants {name}; allowed without a default: {', '.join(given)}")
         made = with_its_folder(network.source, lambda: function(**taken))
     except (Exception, SystemExit) as error:
         raise ConfigError(f"model: {describe_error(error, network.source)}") from None
@@ -110,10 +114,8 @@ def ends_in_softmax(model: keras.Model) -> bool:
     last = model.layers[-1]
     if type(last) is not layers.Dense or last.activation is not keras.activations.softmax:  # a subclass may normalise them
         return False
-    try:
-        return model.outputs[0] is last.output
-    except AttributeError:  # it is called twice
-        return False
+    calls = next(one["inbound_nodes"] for one in model.get_config()["layers"] if one["name"] == last.name)
+    return model.operations[-1] is last and len(calls) == 1
 
 
 def fold_temperature(model: keras.Model, temperature: float) -> keras.Model:

@@ -30,9 +30,7 @@ Precision = Literal["auto", "float32", "mixed_bfloat16"]
 Schedule = Literal["constant", "cosine", "one_cycle"]
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adagrad"]
 
-
-# `digits` has 40 times fewer images than MNIST, so an epoch has so few steps that the recipes for MNIST would hardly change
-# the weights.
+# `digits` has 40 times fewer images than MNIST, so in an epoch the recipes for MNIST would hardly change the weights.
 _DIGITS_EPOCHS = 10
 _FEW_IMAGES = 13_000  # data of one's own with fewer are passed over as much more often, up to ten times
 
@@ -156,6 +154,8 @@ class TrainConfig(BaseModel):
     def _defaults(self, dataset: str) -> dict[str, Any]:
         """Return the fields that were not given, with the defaults of the network and the data set."""
         defaults = {**KERAS_DEFAULTS, **(self._network.recipe if self._network else {})}
+        if not self.validation_fraction:
+            defaults.pop("patience", None)
         if dataset == "digits":
             defaults["epochs"] = defaults["epochs"] * _DIGITS_EPOCHS
         return {name: value for name, value in defaults.items() if name not in self.model_fields_set}
@@ -205,7 +205,7 @@ FLAGS = frozenset(name for name, field in TrainConfig.model_fields.items() if fi
 def allowed_values(field: str) -> str:
     """Describe the allowed values of a field of `TrainConfig`, for error messages and help texts."""
     if field == "dataset":
-        return f"{', '.join(NAMES)}, or a path with a / in it"
+        return f"{', '.join(NAMES)}, or a path, as ./shapes or train.csv"
     if field == "model":
         return networks.allowed()
     if field == "augment":

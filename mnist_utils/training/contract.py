@@ -156,7 +156,7 @@ def _is_softmax(made: keras.Model, name: str, takes: tuple[int, ...], logits: bo
     last = getattr(getattr(at_end, "activation", None), "__name__", "linear")
     if last not in ("linear", "softmax"):
         raise ConfigError(f"model: the last activation of {name} is {last}; allowed: softmax, or none (logits)")
-    if found.min() >= 0 and found.max() <= 1 and np.ptp(found) > 0:  # fresh logits may all be 0
+    if found.min() >= 0 and found.max() <= 1 and found.any():  # fresh logits may all be 0
         raise ConfigError(
             f"model: {name} returns values from 0 to 1 that do not sum to 1, as a sigmoid does; allowed: softmax, or none "
             "(logits)"

@@ -195,8 +195,10 @@ def train(
             state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
             if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
-            stop = called.end(epoch, row)  # before the checkpoint, which then holds what a callback changed
-            save_checkpoint(run / CHECKPOINT, model, state)
+            try:
+                stop = called.end(epoch, row)  # before the checkpoint, which then holds what a callback changed
+            finally:
+                save_checkpoint(run / CHECKPOINT, model, state)
             show(epoch + 1, line=_epoch_line(state.history[-1], config.epochs))
             if stop:
                 break

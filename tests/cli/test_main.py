@@ -98,7 +98,7 @@ def test_version(mnist: Cli) -> None:
         ),
         (
             ("--dataset", "nosuch"),
-            f"mnist: dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it\n",
+            f"mnist: dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path, as ./shapes or train.csv\n",
         ),
     ],
 )

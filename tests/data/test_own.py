@@ -251,3 +251,9 @@ def test_a_header_of_numbers_is_no_row(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "pandas.csv", index=False)
     images, _ = read_pixel_rows(tmp_path / "pandas.csv", labelled=True)
     np.testing.assert_array_equal(images, digits.x_train[:20])
+
+
+def test_folders_beside_train_and_test_are_said_to_be_unread(tmp_path: Path) -> None:
+    for part in "train", "test", "val":
+        write_shapes(tmp_path / "data" / part, 6)
+    assert read_own(tmp_path / "data").note == "not read: val; validation images are taken from the training images"

@@ -246,6 +246,10 @@ def subclass():
 
 def leave():
     raise SystemExit("enough")
+
+
+def wants(classes, width):
+    pass
 """
 
 
@@ -253,8 +257,9 @@ def leave():
     ("function", "message"),
     [
         ("broken", "mine.py, line 12: NameError: name 'undefined' is not defined"),
+        ("wants", "mine.py: TypeError: it wants width; allowed without a default: classes, conv_dropout, dense_dropout"),
         ("number", "mine.py:number returned int; allowed: a keras.Model"),
-        ("nosuch", "has no function nosuch; it has network, broken, number, colour, ten, sigmoid, subclass, leave"),
+        ("nosuch", "has no function nosuch; it has network, broken, number, colour, ten, sigmoid, subclass, leave, wants"),
         ("colour", r"takes \(None, 32, 32, 3\) and returns \(None, 3\); allowed: \(None, 28, 28, 1\)"),
         ("ten", r"returns \(None, 10\); allowed: .* and \(None, 3\): a value for each of 3 classes"),
         ("sigmoid", "the last activation of mine.py:sigmoid is sigmoid; allowed: softmax, or none"),

@@ -77,7 +77,7 @@ def test_is_frozen() -> None:
         ),
         (
             {"dataset": "nosuch"},
-            f"dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path with a / in it",
+            f"dataset: given nosuch; allowed: {', '.join(DATASETS)}, or a path, as ./shapes or train.csv",
         ),
         (
             {"augment": "flip"},

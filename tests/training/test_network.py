@@ -117,3 +117,9 @@ def test_a_configuration_read_back_knows_no_function() -> None:
     config = type(make_config()).model_construct(model="mine.py@1a2b3c4d")
     with pytest.raises(ConfigError, match=r"mine.py@1a2b3c4d is your own, and only its text was kept; give its file"):
         _ = config.network
+
+
+def test_a_recipes_patience_goes_where_nothing_is_validated(mine: Path) -> None:
+    mine.write_text('recipe = {"patience": 2}')
+    assert make_config(model=str(mine)).patience == 2
+    assert make_config(model=str(mine), validation_fraction=0).patience is None
