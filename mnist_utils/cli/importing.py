@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mnist_utils.cli.console import fail, print_result
 from mnist_utils.cli.options import DataDirOption, JsonOption, ResultsOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def import_command(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mnist_utils import ConfigError
 from mnist_utils.cli.options import DataDirOption, JsonOption, ModelOption, ResultsOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def doctor_command(

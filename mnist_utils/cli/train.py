@@ -7,15 +7,12 @@ import json
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mnist_utils.cli.console import fail, format_epochs, print_result
 from mnist_utils.cli.options import DataDirOption, JsonOption, RawOption, SkipOption
-
-if TYPE_CHECKING:
-    pass
 
 
 def data_command(

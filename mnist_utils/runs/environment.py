@@ -8,10 +8,6 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 _PACKAGES = ("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn", "ai-edge-litert")
 

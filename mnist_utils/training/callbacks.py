@@ -14,8 +14,8 @@ class EpochCallbacks:
     """Calls callbacks as Keras's `fit` would for the complete training; a context from its beginning to its end."""
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, config: TrainConfig) -> None:
-        self._model, self._given = model, list(callbacks)
-        self._list = keras.callbacks.CallbackList(self._given, model=model, epochs=config.epochs) if callbacks else None
+        self._model = model
+        self._list = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=config.epochs) if callbacks else None
 
     def __enter__(self) -> Self:
         if self._list:

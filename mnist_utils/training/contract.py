@@ -45,10 +45,8 @@ def keep_contract(
     """
     takes = _input_shape(made, name, classes)
     if known := isinstance(made, keras.Sequential) or hasattr(made, "operations"):
-        made = keras.Model(
-            made.inputs[0], made.outputs[0], name=made.name
-        )  # its input may have been a list or a dictionary of one
-
+        # Its input may have been a list or a dictionary of one.
+        made = keras.Model(made.inputs[0], made.outputs[0], name=made.name)
     scale = (1.0 if scales_itself(made) else 1 / 255) if scale is None else scale
     before = [layers.Rescaling(scale, name="added_rescaling")] if scale != 1 else []
     before += [layers.Reshape(takes, name="added_reshape")] if takes != _TAKES[0] else []

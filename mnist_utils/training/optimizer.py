@@ -7,15 +7,6 @@ from typing import Any
 from mnist_utils.training.backend import keras
 from mnist_utils.training.config import TrainConfig
 
-_CLASSES = {
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "sgd": "SGD",
-    "rmsprop": "RMSprop",
-    "nadam": "Nadam",
-    "adagrad": "Adagrad",
-}
-
 
 def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
     """Make Keras's optimiser for a training of `steps` steps in all."""
@@ -29,7 +20,8 @@ def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimize
     if config.schedule == "one_cycle" and config.optimizer in ("adam", "adamw", "nadam"):
         # Adam's usual averages (over 10 and 1,000 steps) are too long for a run of a few hundred steps.
         options |= {"beta_1": 0.7, "beta_2": 0.9}
-    return getattr(keras.optimizers, _CLASSES[config.optimizer])(_learning_rate(config, steps), **options)
+    kind = type(keras.optimizers.get(config.optimizer))  # Keras knows its optimisers by these names
+    return kind(_learning_rate(config, steps), **options)
 
 
 def _learning_rate(config: TrainConfig, steps: int) -> Any:
