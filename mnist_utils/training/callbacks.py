@@ -1,4 +1,4 @@
-"""Keras callbacks of the caller's: one training for them, though `fit` is called once an epoch."""
+"""Keras callbacks of the caller's: called as `fit` calls them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ from mnist_utils.training.config import TrainConfig
 
 
 class EpochCallbacks:
-    """Calls callbacks as Keras's `fit` would for the complete training; a context from its beginning to its end."""
+    """Calls callbacks as Keras's `fit` would; a context from the training's beginning to its end.
 
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, config: TrainConfig) -> None:
+    Attributes
+    ----------
+    steps : int
+        Of an epoch.
+    """
+
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, config: TrainConfig, steps: int
+    ) -> None:
+        self.steps = steps
         self._model = model
-        self._list = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=config.epochs) if callbacks else None
+        self._list = (
+            keras.callbacks.CallbackList(list(callbacks), model=model, epochs=config.epochs, steps=steps)
+            if callbacks
+            else None
+        )
 
     def __enter__(self) -> Self:
+        self._model.stop_training = False
         if self._list:
             self._list.on_train_begin()
         return self
@@ -27,24 +41,21 @@ class EpochCallbacks:
             self._list.on_train_end()
 
     def begin(self, epoch: int) -> None:
-        """Announce an epoch, from 0."""
+        """Announce an epoch, from 0, and its first step."""
         if self._list:
             self._list.on_epoch_begin(epoch)
+            self._list.on_train_batch_begin(0)
 
-    def of_batches(self) -> list[keras.callbacks.Callback]:
-        """Return what `fit` calls at each batch."""
-        if not self._list:
-            return []
-        return [
-            keras.callbacks.LambdaCallback(
-                on_train_batch_begin=self._list.on_train_batch_begin, on_train_batch_end=self._list.on_train_batch_end
-            )
-        ]
+    def stepped(self, done: int, logs: dict[str, float]) -> bool:
+        """Announce the last of `done` steps of the epoch; say whether the training shall stop."""
+        if self._list:
+            self._list.on_train_batch_end(done - 1, logs)
+            if done < self.steps and not self._model.stop_training:
+                self._list.on_train_batch_begin(done)
+        return bool(self._model.stop_training)
 
     def end(self, epoch: int, row: dict[str, Any]) -> bool:
         """Announce the end of an epoch with its accuracies and losses; say whether the training shall stop."""
-        if not self._list:
-            return False
-        self._model.stop_training = False
-        self._list.on_epoch_end(epoch, {name: value for name, value in row.items() if name not in ("epoch", "seconds")})
+        if self._list:
+            self._list.on_epoch_end(epoch, {name: value for name, value in row.items() if name not in ("epoch", "seconds")})
         return bool(self._model.stop_training)

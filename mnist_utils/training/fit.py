@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
 from mnist_utils._support.arrays import Images
-from mnist_utils._support.progress import ShowProgress, progress_display
+from mnist_utils._support.progress import progress_display
 from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.data.own_change import change_images
@@ -35,15 +35,12 @@ from mnist_utils.training.config import TrainConfig
 from mnist_utils.training.contract import describe_additions
 from mnist_utils.training.epochs import epoch_images
 from mnist_utils.training.initialize import freeze_layers
+from mnist_utils.training.loop import compile_steps
 from mnist_utils.training.optimizer import make_optimizer
 from mnist_utils.training.precision import choose_precision
 
 Initialize = Callable[[keras.Model], None]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
-
-# Steps that Keras runs in one call. A step of a small network takes a few milliseconds, so Python's overhead per call would
-# count; with ten, the progress bar still moves smoothly and Ctrl-C acts at once.
-_STEPS_PER_EXECUTION = 10
 
 
 @dataclass(frozen=True)
@@ -160,10 +157,11 @@ def train(
     # The same weights without the optimiser: for validation after each epoch, and returned at the end.
     inference = keras.Model(model.input, model.output, name=model.name)
     state = restore_checkpoint(run / CHECKPOINT, model)
+    train_epoch = compile_steps(model, config.batch_size)
     prepare_epoch = partial(epoch_images, dataset.x_train, dataset.y_train, config, classes=len(dataset.classes))
     done = len(state.history)
     with (
-        EpochCallbacks(callbacks, model, config) as called,
+        EpochCallbacks(callbacks, model, config, math.ceil(len(dataset.x_train) / config.batch_size)) as called,
         progress_display(config.epochs, done, enabled=progress) as show,
         ThreadPoolExecutor(1) as pool,  # prepares the next epoch's images during training
     ):
@@ -177,16 +175,13 @@ def train(
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
             called.begin(epoch)
             with interrupts.defer_interrupt() as check_interrupt:
-                fitted = model.fit(
-                    batches(config.batch_size, x[..., None], y),
-                    shuffle=False,  # epoch_images has shuffled
-                    epochs=epoch + 1,
-                    initial_epoch=epoch,
-                    callbacks=[_show_steps(show, epoch, config.epochs, check_interrupt), *called.of_batches()],
-                    verbose=0,
-                )
-            row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in fitted.history.items()}
-            row |= _validation(inference, dataset)
+                for steps, seen in train_epoch(x, y):
+                    check_interrupt()
+                    line = f"epoch {epoch + 1}/{config.epochs}  accuracy {seen['accuracy']:.2%}  loss {seen['loss']:.4f}"
+                    show(epoch + steps / called.steps, line)
+                    if called.stepped(steps, seen):
+                        break
+            row = {"epoch": epoch + 1} | seen | _validation(inference, dataset)
             if not math.isfinite(row["loss"] + row.get("val_loss", 0)):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
@@ -254,8 +249,7 @@ def compile_model(
         make_optimizer(config, math.ceil(n / config.batch_size) * config.epochs),
         "categorical_crossentropy",
         metrics=["accuracy"],
-        steps_per_execution=_STEPS_PER_EXECUTION,
-        jit_compile=False,  # XLA makes these convolutions 2.5 times slower on a CPU
+        jit_compile=False,  # as in `loop`, for a caller's own `fit`
     )
     model.optimizer.build(model.trainable_variables)
     return model
@@ -263,21 +257,6 @@ def compile_model(
 
 def _patience_is_over(config: TrainConfig, state: CheckpointState) -> bool:
     return config.patience is not None and len(state.history) - state.best_epoch >= config.patience
-
-
-# --- progress ---------------------------------------------------------------------------------------------
-
-
-def _show_steps(
-    show: ShowProgress, epoch: int, epochs: int, check_interrupt: Callable[[], None]
-) -> keras.callbacks.Callback:
-    def step_done(batch: int, logs: dict[str, float]) -> None:
-        check_interrupt()
-        done = epoch + (batch + 1) / callback.params["steps"]
-        show(done, f"epoch {epoch + 1}/{epochs}  accuracy {logs['accuracy']:.2%}  loss {logs['loss']:.4f}")
-
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=step_done)
-    return callback
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
