@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from mnist_utils._support import files
 from mnist_utils._support.arrays import noise_images
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import mark_complete, mark_incomplete, new_run_folder, remove_leftovers, run_lock
-from mnist_utils.runs.inference import load_model, missing_temperature
+from mnist_utils.runs.inference import load_keras_model, load_model
 from mnist_utils.runs.model_files import ModelError
 from mnist_utils.runs.results import file_sha256, write_config, write_results
 from mnist_utils.runs.run import AUGMENT, NETWORK, Run, RunError
@@ -213,15 +212,14 @@ def find_start(config: TrainConfig, results: Path, sha256: str = "") -> Run | No
     return run
 
 
-def make_initialize(config: TrainConfig, results: Path) -> Callable[[keras.Model], None] | None:
+def make_initialize(config: TrainConfig, results: Path) -> Callable[[keras.Model], str] | None:
     """Return what gives a new model the weights that a training starts from; None for fresh ones. See `find_start`."""
     from mnist_utils.training.initialize import copy_weights
 
     if (start := find_start(config, results)) is None:
         return None
-    # In a run of an early version, the temperature is not in the weights.
-    temperature = 1.0 if missing_temperature(start.path) != 1 else start.trained().temperature
-    return partial(copy_weights, start.path / "model.keras", temperature=temperature)
+    path, temperature = start.path / "model.keras", start.trained().temperature
+    return lambda model: copy_weights(load_keras_model(path), model, run=start.name, temperature=temperature)
 
 
 def _check_start(config: TrainConfig, run: Run, sha256: str) -> None:

@@ -39,7 +39,7 @@ from mnist_utils.training.loop import compile_steps
 from mnist_utils.training.optimizer import make_optimizer
 from mnist_utils.training.precision import choose_precision
 
-Initialize = Callable[[keras.Model], None]
+Initialize = Callable[[keras.Model], str]
 HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
 
 
@@ -97,7 +97,7 @@ def check_network(config: TrainConfig, classes: int, initialize: Initialize | No
     Returns
     -------
     list of str
-        What had to be added to your own network, and what that means.
+        What had to be added to your own network, and what `initialize` and `freeze` could not do; and what that means.
 
     Raises
     ------
@@ -110,8 +110,10 @@ def check_network(config: TrainConfig, classes: int, initialize: Initialize | No
         change_images(digits, config.own_augment, np.random.default_rng(0), option="augment")
     if config.network.built_in and not config.from_run and not config.freeze:
         return []
-    model = compile_model(config, 1, classes, initialize)
+    model = compile_model(config, 1, classes)
     notes = [f"{config.network.name}: {note}" for note in describe_additions(model)]
+    if initialize and (note := initialize(model)):
+        notes.append(note)
     if config.freeze and not config.from_run:
         notes.append("freeze: those layers keep random weights, as the training does not start from a run (--from)")
     return notes
@@ -139,7 +141,7 @@ def train(
     run : Path
         An existing folder.
     initialize : callable, optional
-        Given the model with fresh weights, it changes them; see `initialize.copy_weights`.
+        Given the model with fresh weights, it changes them, and says what stays fresh; see `initialize.copy_weights`.
     callbacks : sequence of keras.callbacks.Callback
         Called as by Keras, with ``val_accuracy`` and ``val_loss`` at the end of an epoch; one that sets
         ``model.stop_training`` there ends the training. They are not part of the checkpoint.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from pathlib import Path
 
 from mnist_utils import ConfigError
 from mnist_utils.training.backend import keras
@@ -11,27 +10,30 @@ from mnist_utils.training.build import ends_in_softmax, fold_temperature
 from mnist_utils.training.contract import all_layers
 
 
-def copy_weights(start: Path, model: keras.Model, *, temperature: float = 1.0) -> None:
-    """Copy the weights of a saved model into a new one, layer by layer; the last layer's only if it has as many classes.
+def copy_weights(loaded: keras.Model, model: keras.Model, *, run: str, temperature: float = 1.0) -> str:
+    """Copy a run's weights into a new model, layer by layer; the last layer's only if it has as many classes.
 
     Parameters
     ----------
-    start : Path
-        A ``model.keras``; loading it runs no code.
+    loaded : keras.Model
+        The run's, just loaded: it may be changed.
     model : keras.Model
         Changed in place.
+    run : str
+        The run's name, for messages.
     temperature : float
-        What was folded into the saved model to calibrate it, and is taken out again.
+        What was folded into the run's model to calibrate it, and is taken out again.
+
+    Returns
+    -------
+    str
+        That the last layer keeps its fresh weights, and why; empty if it does not.
 
     Raises
     ------
     ConfigError
-        If it cannot be loaded, or its layers are not the model's.
+        If its layers are not the model's.
     """
-    try:
-        loaded = keras.saving.load_model(start, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"from: {start} cannot be loaded without running code: {str(error).splitlines()[0]}") from None
     if ends_in_softmax(loaded):
         loaded = fold_temperature(loaded, 1 / temperature)
     old, new = ([layer for layer in all_layers(one) if layer.weights] for one in (loaded, model))
@@ -43,12 +45,18 @@ def copy_weights(start: Path, model: keras.Model, *, temperature: float = 1.0) -
     if len(old) != len(new) or set(differing) - {len(new) - 1}:
         at = f"; the first difference is in {new[differing[0]].name}" if differing else ""
         raise ConfigError(
-            f"from: {start.parent.name} has {len(old)} layers with weights, {model.name} {len(new)}{at}; "
+            f"from: {run} has {len(old)} layers with weights, {model.name} {len(new)}{at}; "
             "allowed: a run of the same network (--model), other classes or not"
         )
     for number, (before, after) in enumerate(zip(old, new, strict=True)):
         if number not in differing:
             after.set_weights(before.get_weights())
+    if not differing:
+        return ""
+    return (
+        f"from: the last layer starts with fresh weights, as {run} has {loaded.output_shape[-1]} classes and this "
+        f"training {model.output_shape[-1]}"
+    )
 
 
 def freeze_layers(model: keras.Model, patterns: str) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,40 +19,32 @@ else:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def saved() -> keras.Model:
     keras.utils.set_random_seed(1)
-    model = build.fold_temperature(build.build_model("fast"), 2.0)
-    model.save(tmp_path / "model.keras")
-    return tmp_path / "model.keras"
+    return build.fold_temperature(build.build_model("fast"), 2.0)
 
 
-def test_the_weights_are_those_of_the_saved_model_before_its_calibration(saved: Path) -> None:
+def test_the_weights_are_those_of_the_saved_model_before_its_calibration(saved: keras.Model) -> None:
     keras.utils.set_random_seed(1)
     expected = build.build_model("fast").get_weights()
     model = build.build_model("fast")
-    initialize.copy_weights(saved, model, temperature=2.0)
+    assert initialize.copy_weights(saved, model, run="first", temperature=2.0) == ""
     for found, wanted in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def test_for_other_classes_the_last_layer_stays_fresh(saved: Path) -> None:
+def test_for_other_classes_the_last_layer_stays_fresh(saved: keras.Model) -> None:
     model = build.build_model("fast", classes=3)
     last = model.layers[-1].get_weights()
-    initialize.copy_weights(saved, model)
-    old = keras.saving.load_model(saved)
-    np.testing.assert_array_equal(model.layers[2].get_weights()[0], old.layers[2].get_weights()[0])
+    note = initialize.copy_weights(saved, model, run="first")
+    assert note == "from: the last layer starts with fresh weights, as first has 10 classes and this training 3"
+    np.testing.assert_array_equal(model.layers[2].get_weights()[0], saved.layers[2].get_weights()[0])
     np.testing.assert_array_equal(model.layers[-1].get_weights()[0], last[0])
 
 
-def test_another_network_is_refused(saved: Path) -> None:
-    with pytest.raises(ConfigError, match=r"7 layers with weights, simple 3; .* allowed: a run of the same network"):
-        initialize.copy_weights(saved, build.build_model("simple"))
-
-
-def test_a_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "model.keras").write_bytes(b"PK")
-    with pytest.raises(ConfigError, match=r"^from: .*model.keras cannot be loaded"):
-        initialize.copy_weights(tmp_path / "model.keras", build.build_model("fast"))
+def test_another_network_is_refused(saved: keras.Model) -> None:
+    with pytest.raises(ConfigError, match=r"first has 7 layers with weights, simple 3; .* allowed: a run of the same"):
+        initialize.copy_weights(saved, build.build_model("simple"), run="first")
 
 
 def test_frozen_layers_keep_their_weights() -> None:

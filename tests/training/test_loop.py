@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def test_it_trains_only_as_far_as_it_is_asked_and_reports_the_mean_so_far(tiny: 
 def test_a_callback_may_stop_a_training_within_an_epoch(tiny: Dataset, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def stop(batch: int, _: Any) -> None:
+    def stop(batch: int, logs: Any) -> None:  # noqa: ARG001 - given by name
         asked.append(batch)
         watch.model.stop_training = batch > 15
 
@@ -88,3 +89,18 @@ def test_a_callback_may_stop_a_training_within_an_epoch(tiny: Dataset, tmp_path:
     trained = fit.train(config, tiny, tmp_path, callbacks=[watch], progress=False)
     assert asked == [9, 19]
     assert [row["epoch"] for row in trained.history] == [1]
+
+
+def test_what_was_compiled_is_freed(tiny: Dataset) -> None:
+    """In a sweep, one process trains hundreds of networks."""
+
+    def graphs() -> int:
+        gc.collect()
+        return sum(type(one).__name__ == "FuncGraph" for one in gc.get_objects())
+
+    x, y = epochs.epoch_images(tiny.x_train, tiny.y_train, config := make_config(**TINY), 0)
+    counted = []
+    for _ in range(3):
+        list(loop.compile_steps(fit.compile_model(config, len(x)), config.batch_size)(x, y))
+        counted.append(graphs())
+    assert counted[1:] == counted[:-1]
