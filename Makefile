@@ -27,7 +27,7 @@ lab-docker:  ## open JupyterLab in a container, with windows on your screen (nee
 	docker/lab
 
 test: $(READY)  ## run the tests; needs no MNIST and no network (ARGS="-k name" to choose)
-	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser and not image and not kills and not pictures and not notebooks" $(ARGS)
+	$(VENV)/bin/python -m pytest -m "not mnist and not root and not browser and not image and not kills and not pictures and not pages and not notebooks" $(ARGS)
 
 bench: $(READY)  ## measure training: its time beside two earlier systems, its accuracy, its start (short form; needs MNIST)
 	$(VENV)/bin/python -m benchmarks.train_speed --short

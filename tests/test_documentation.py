@@ -40,7 +40,12 @@ PAGES += [
     *sorted((CLONE / "docs").glob("*.md")),
     *(CLONE / name / "README.md" for name in ("docker", "notebooks", "benchmarks")),
 ]
-EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CLONE)))
+# The first page is run by `make test`, the others by `.ci/run`: their commands train twenty networks.
+EVERY_PAGE = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=() if page in PAGES[:2] else pytest.mark.pages) for page in PAGES],
+    ids=[str(page.relative_to(CLONE)) for page in PAGES],
+)
 
 # Commands that are not run here: how each begins, why, and so what is looked at instead.
 NOT_RUN = {
@@ -228,6 +233,7 @@ def check_form(shown: Any, printed: Any) -> None:
 PAPERMILL = sorted({tuple(words) for page in PAGES for words in commands(page) if words[0] == "papermill"})
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("words", PAPERMILL, ids=" ".join)
 @pytest.mark.usefixtures("world")
 def test_papermill(words: tuple[str, ...]) -> None:

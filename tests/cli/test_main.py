@@ -417,7 +417,8 @@ def wait_for_epoch(process: subprocess.Popen[str], folder: Path) -> None:
 
 def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp_path: Path) -> None:
     more = ("--epochs", "3", "--conv-dropout", "0.2", "--augment", "affine")
-    assert finish(start(tmp_path / "undisturbed", *more))[0] == 0
+    given = ("train", "--dataset", "digits", "--run", "run", *more, "--results")
+    assert mnist(*given, str(tmp_path / "undisturbed"))[0] == 0
     killed = start(tmp_path / "killed", *more)
     wait_for_epoch(killed, tmp_path / "killed")
     killed.send_signal(signal.SIGKILL)
@@ -428,7 +429,7 @@ def test_kill_9_then_the_same_command_ends_with_the_same_metrics(mnist: Cli, tmp
     listed = mnist("runs", "--results", str(tmp_path / "killed"))[1]
     assert f"run is incomplete: training was not finished ({row['epochs_done']} of 3 epochs done)" in listed
     (tmp_path / "killed" / "run" / ".writing-1-checkpoint.npz").write_text("half")
-    status, err = finish(start(tmp_path / "killed", *more))
+    status, _, err = mnist(*given, str(tmp_path / "killed"))
     assert status == 0, err
     assert "epoch 1/3" not in err
     assert "epoch 3/3" in err

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import papermill
@@ -15,7 +12,7 @@ from mnist_utils.pipeline.parameters import TRAINING_NOTEBOOK
 from mnist_utils.runs.record import record_run
 from mnist_utils.training.config import make_config
 from tests.data.test_own import write_emnist, write_shapes
-from tests.notebooks import record
+from tests.notebooks import record, under_nbval
 from tests.paths import CLONE
 
 pytestmark = pytest.mark.notebooks
@@ -45,9 +42,5 @@ def test_a_notebook_runs_on_other_classes(path: Path, own: Path) -> None:
     papermill.execute_notebook(
         str(path), str(prepared), {name: given[name] for name in given if name in known}, prepare_only=True
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "--color=no",
-         "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", str(prepared)],
-        env=os.environ | {"PYTHONPATH": str(CLONE)}, cwd=own, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+    done = under_nbval.execute(prepared, compare=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ import pytest
 
 import mnist_utils
 from mnist_utils.pipeline import parameters
-from tests.notebooks import record
+from tests.notebooks import record, under_nbval
 from tests.paths import CLONE
 from tests.pipeline.test_execute import write
 
@@ -173,18 +173,8 @@ def test_a_copy_holds_something_to_compare(path: Path) -> None:
 
 
 def nbval(path: Path, tmp_path_factory: pytest.TempPathFactory, package: Path = CLONE) -> subprocess.CompletedProcess[str]:
-    """Let nbval execute a recorded notebook again and compare, in a process of its own.
-
-    So a notebook's cells share a kernel, whatever the tests are spread over, and this test's environment (offline,
-    a person's data and results out of reach) is the kernel's.
-    """
     shared = tmp_path_factory.getbasetemp().parent / "matplotlib"  # its list of fonts takes seconds to make
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "--color=no",
-         "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", str(path)],
-        env=os.environ | {"PYTHONPATH": str(package), "MPLCONFIGDIR": str(shared)},
-        cwd=path.parent, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    return under_nbval.execute(path, package=package, MPLCONFIGDIR=str(shared))
 
 
 @EVERY_RECORDED

@@ -252,22 +252,23 @@ def test_what_needs_code_is_named(tmp_path: Path) -> None:
         def call(self, x: Any) -> Any:
             return 2 * x
 
-    code = "import sys\nfrom tests.runs.test_importing import *\n"
-    code += "try: importing.read_foreign(Path(sys.argv[1]), CONFIG, DATA)\nexcept ModelError as error: print(error)"
-    for first, said in (
-        ([Twice()], "the class Twice"),
-        ([keras.layers.Lambda(lambda x: x)], "a Lambda layer"),
-        ([keras.layers.Activation(doubled)], "the function doubled"),
-    ):
-        made(first=first).save(tmp_path / "mine.keras")
-        # In another process: in this one, the class is registered.
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "mine.keras")], capture_output=True, text=True, check=True
-        )
-        assert done.stdout == (
-            f"{tmp_path}/mine.keras cannot be loaded with safe_mode, which allows Keras's own layers only: it has {said}. "
-            "Train it from its code (mnist train --model file.py), or save it again with Keras's layers in their place\n"
-        )
+    said = {
+        "class": ([Twice()], "the class Twice"),
+        "lambda": ([keras.layers.Lambda(lambda x: x)], "a Lambda layer"),
+        "function": ([keras.layers.Activation(doubled)], "the function doubled"),
+    }
+    for name, (first, _) in said.items():
+        made(first=first).save(tmp_path / f"{name}.keras")
+    code = "import sys\nfrom tests.runs.test_importing import *\nfor path in sys.argv[1:]:\n"
+    code += "    try: importing.read_foreign(Path(path), CONFIG, DATA)\n    except ModelError as error: print(error)"
+    paths = [str(tmp_path / f"{name}.keras") for name in said]
+    # In another process: in this one, the class is registered.
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"{path} cannot be loaded with safe_mode, which allows Keras's own layers only: it has {what}. "
+        "Train it from its code (mnist train --model file.py), or save it again with Keras's layers in their place"
+        for path, (_, what) in zip(paths, said.values(), strict=True)
+    ]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -120,7 +120,6 @@ class Killed(BaseException):
         {"epochs": 4},
         {"epochs": 4, "conv_dropout": 0.2, "dense_dropout": 0.4, "augment": "affine", "schedule": "constant"},
         {"epochs": 8, "patience": 1, "learning_rate": 0.05, "seed": 3},
-        {"epochs": 2, "model": "accurate"},
     ],
 )
 def test_an_interrupted_training_ends_with_the_same_weights(
@@ -172,15 +171,15 @@ def test_a_loss_of_nan_is_an_error_with_advice(digits: Dataset, tmp_path: Path, 
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated", "flipped"])
-def test_a_damaged_checkpoint_is_an_error_that_names_it(damage: str, digits: Dataset, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error_that_names_it(digits: Dataset, tmp_path: Path) -> None:
     quick(digits, tmp_path)
-    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
-    content[len(content) // 2] ^= 255
-    broken = {"text": b"nonsense", "truncated": bytes(content[:-1000]), "flipped": bytes(content)}[damage]
-    (tmp_path / CHECKPOINT).write_bytes(broken)
-    with pytest.raises(checkpoint.TrainingError, match=r"checkpoint.npz .*Delete it"):
-        quick(digits, tmp_path)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 255
+    for broken in (b"nonsense", whole[:-1000], bytes(flipped)):
+        (tmp_path / CHECKPOINT).write_bytes(broken)
+        with pytest.raises(checkpoint.TrainingError, match=r"checkpoint.npz .*Delete it"):
+            quick(digits, tmp_path)
 
 
 def test_bad_hyper_parameters_are_an_error_before_data_are_loaded() -> None:
