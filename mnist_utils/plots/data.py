@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from mnist_utils.data.classes import class_word
 from mnist_utils.plots.style import (
     DIGIT_COLORS,
     PART_COLORS,
@@ -101,18 +102,20 @@ def pixel_use(levels: NDArray[Any], used: NDArray[Any], *, title: str, figure: F
     return figure
 
 
-def values_by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw the distribution of a measured value for each digit.
+def values_by_digit(
+    values: ArrayLike, labels: ArrayLike, *, name: str, classes: Sequence[str] = (), title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw the distribution of a measured value for each digit, or each of other `classes`.
 
     A box spans the middle half, its line is the median, and the whiskers span all but the outermost 1 % on each side.
     """
     ax = ax or plt.subplots(figsize=(9, 3.6), layout="constrained")[1]
     values, labels = np.asarray(values), np.asarray(labels)
     valid = ~np.isnan(values)
-    digits = np.unique(labels)
+    present = np.unique(labels)
     ax.boxplot(  # not seaborn's, which passes an argument that matplotlib 3.11 warns of
-        [values[valid & (labels == digit)] for digit in digits],
-        tick_labels=[str(digit) for digit in digits],
+        [values[valid & (labels == label)] for label in present],
+        positions=range(len(present)),
         whis=(1, 99),
         widths=0.7,
         patch_artist=True,
@@ -120,8 +123,9 @@ def values_by_digit(values: ArrayLike, labels: ArrayLike, *, name: str, title: s
         medianprops={"color": "black", "linewidth": 1.5},
         flierprops={"marker": ".", "markersize": 3},
     )
+    name_ticks(ax.xaxis, [classes[label] if classes else str(label) for label in present], len(present))
     ax.axhline(float(np.nanmedian(values)), color=VALIDATION_COLOR, linewidth=1, linestyle="--", label="median of all")
-    ax.set(xlabel="digit", ylabel=name, title=title)
+    ax.set(xlabel=class_word(classes), ylabel=name, title=title)
     ax.legend(loc="upper right")
     return ax
 

@@ -19,7 +19,6 @@ from mnist_utils.plots.style import (
     ERROR_COLOR,
     TRAINING_COLOR,
     VALIDATION_COLOR,
-    axes_pair,
     name_ticks,
     prepare_figure,
 )
@@ -91,8 +90,10 @@ def _cell(value: float, normalize: bool) -> str:
 def confusion_matrices(
     matrix: ArrayLike, *, classes: Sequence[str] = (), title: str, figure: Figure | None = None
 ) -> Figure:
-    """Draw counts and row percentages side by side."""
-    figure, axes = axes_pair(figure, (13, 6) if len(np.asarray(matrix)) <= _MOST_CELLS else (20, 10))
+    """Draw counts and row percentages, side by side; of many classes, one below the other, so that names can be read."""
+    few = len(np.asarray(matrix)) <= _MOST_CELLS
+    figure = prepare_figure(figure, (13, 6) if few else (11, 20))
+    axes = figure.subplots(1, 2) if few else figure.subplots(2, 1)
     confusion_matrix(matrix, classes=classes, title="Images", ax=axes[0])
     title_of_shares = f"Per cent of each true {class_word(classes)}"
     confusion_matrix(matrix, normalize=True, classes=classes, title=title_of_shares, ax=axes[1])
