@@ -118,15 +118,15 @@ def out_of_distribution_images(
     -------
     dict of uint8 arrays, shape (n, 28, 28), white on black
         letters: printed in several fonts, centred like MNIST's digits, then turned and sheared a little. photographs:
-        pieces of scikit-learn's two. noise: random pixels. blank: a random grey. clothes: from Fashion-MNIST, if its files
-        are available.
+        pieces of scikit-learn's two. noise: random pixels. blank: one grey each, all different, so 256 at most. clothes:
+        from Fashion-MNIST, if its files are available.
     """
     random = np.random.default_rng(seed)
     made = {
         "letters": _letters(n, random),
         "photographs": _photographs(n, random),
         "noise": random.integers(0, 256, (n, 28, 28), np.uint8),
-        "blank": np.broadcast_to(random.integers(0, 256, (n, 1, 1), np.uint8), (n, 28, 28)).copy(),
+        "blank": np.broadcast_to(random.permutation(256).astype(np.uint8)[:n, None, None], (min(n, 256), 28, 28)).copy(),
     }
     if any(len(name) == 1 and name.isalpha() for name in classes):
         del made["letters"]

@@ -145,24 +145,34 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
 
 
 def threshold_for_accuracy(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
-    """Find the lowest confidence threshold that reaches an accuracy.
+    """Find the lowest confidence threshold that reaches an accuracy on new images, as far as these can tell.
 
-    Choose the threshold on validation images, then evaluate it on others with `selective_accuracy`: on the images it was
-    chosen on, the result is too optimistic.
+    The threshold at which these images reach it would miss it on new ones in about half of all cases. This is the lowest one
+    at which a 95 % bound for the accuracy (Clopper and Pearson's, one-sided) reaches it: that misses it in 5 of 100 cases or
+    fewer. It costs predictions: with n images and no error among them, 1 - 3 / n is the highest accuracy that can be shown.
 
     Parameters
     ----------
     accuracy : float, 0 to 1
         Wanted share of correct predictions among those made.
     probabilities : float array, shape (n, classes), n > 0
+        Of validation images. Evaluate the threshold on others, with `selective_accuracy`.
     labels : integer array, shape (n,)
 
     Returns
     -------
-    float, 0 to 1; infinite if no threshold reaches the accuracy
+    float, 0 to 1; infinite if no threshold can be shown to reach the accuracy
+
+    References
+    ----------
+    Geifman and El-Yaniv (2017), Selective classification for deep neural networks. NeurIPS.
     """
+    from scipy.stats import beta
+
     curve = risk_coverage(probabilities, labels)
-    enough = curve[curve["predicted"] - curve["errors"] >= accuracy * curve["predicted"]]
+    correct = curve["predicted"] - curve["errors"]
+    lowest = np.where(correct > 0, beta.ppf(0.05, np.maximum(correct, 1), curve["errors"] + 1), 0.0)
+    enough = curve[lowest >= accuracy]
     return float(enough["threshold"].iloc[-1]) if len(enough) else np.inf
 
 

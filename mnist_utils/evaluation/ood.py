@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 
 def ood_separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
@@ -24,29 +24,54 @@ def ood_separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.
     -------
     DataFrame
         A row per kind (index); columns n, auroc (the probability that a digit scores higher than such an image, where equal
-        scores count half; 0.5 is chance), low, high (its 95 % interval), accepted (the share of such images that score at
-        least as high as 95 % of the digits). The interval assumes independent images, which pieces of two photographs are
-        not quite.
+        scores count half; 0.5 is chance), low, high (its 95 % interval, see `auroc_interval`), accepted (the share of such
+        images that score at least as high as 95 % of the digits). The interval assumes independent images, which pieces of
+        two photographs are not quite.
 
     References
     ----------
     Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples. ICLR.
-    Hanley and McNeil (1982), The meaning and use of the area under a receiver operating characteristic (ROC) curve.
-    Radiology 143: the interval.
     """
-    from sklearn.metrics import roc_auc_score
-
     threshold = np.quantile(known, 0.05)
     rows = []
     for kind, scores in others.items():
-        is_known = np.repeat([1, 0], [len(known), len(scores)])
-        area = float(roc_auc_score(is_known, np.concatenate([known, scores])))
-        q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-        variance = area * (1 - area) + (len(known) - 1) * (q1 - area**2) + (len(scores) - 1) * (q2 - area**2)
-        half = float(norm.ppf(0.975)) * np.sqrt(max(variance, 0) / (len(known) * len(scores)))
-        low, high = max(0.0, area - half), min(1.0, area + half)
-        if area == 1:  # the formula would give no width; the rule of three gives one of 3 / n
-            low = max(0.0, 1 - 3 / min(len(known), len(scores)))
+        area, low, high = auroc_interval(known, scores)
         accepted = float((scores >= threshold).mean())
         rows.append({"kind": kind, "n": len(scores), "auroc": area, "low": low, "high": high, "accepted": accepted})
     return pd.DataFrame(rows).set_index("kind")
+
+
+def auroc_interval(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return the area under the ROC curve of a score, and its 95 % interval.
+
+    The variance is DeLong's, from the ranks, and the interval is symmetric on the scale of logits: near 1, one that is
+    symmetric around the area covers the true area in less than 90 of 100 samples, this one in 93 to 95.
+
+    Parameters
+    ----------
+    positive, negative : float arrays, shapes (m,) and (n,)
+        Scores of images that should score high, and low.
+
+    Returns
+    -------
+    area, low, high : float, 0 to 1
+        If the score separates the samples completely, the interval is as wide as the rule of three says for the smaller of
+        them: 3 / min(m, n). If one of them has a single image, it is the same wide.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson (1988), Comparing the areas under two or more correlated ROC curves. Biometrics 44.
+    Sun and Xu (2014), Fast implementation of DeLong's algorithm. IEEE Signal Processing Letters 21: by ranks.
+    """
+    m, n = len(positive), len(negative)
+    together = rankdata(np.concatenate([positive, negative]))
+    below = (together[:m] - rankdata(positive)) / n  # of each positive: the share of negatives that it exceeds
+    above = 1 - (together[m:] - rankdata(negative)) / m
+    area = float(below.mean())
+    variance = float(below.var(ddof=1) / m + above.var(ddof=1) / n) if min(m, n) > 1 else 0.0
+    if variance == 0 or not 0 < area < 1:
+        return area, max(0.0, area - 3 / min(m, n)), min(1.0, area + 3 / min(m, n))
+    logit = np.log(area / (1 - area))
+    half = norm.ppf(0.975) * np.sqrt(variance) / (area * (1 - area))
+    low, high = 1 / (1 + np.exp(-(logit + half * np.array([-1, 1]))))
+    return area, float(low), float(high)

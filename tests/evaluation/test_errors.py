@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from mnist_utils.evaluation.errors import (
@@ -129,8 +129,33 @@ def test_each_row_agrees_with_its_threshold(seed: int, accuracy: float) -> None:
     for threshold, predicted, coverage, errors, _ in rows:
         found = selective_accuracy(threshold, probabilities, labels)
         assert [found.predicted, found.errors, 1 - found.deferred] == pytest.approx([predicted, errors, coverage])
-    enough = [threshold for threshold, predicted, _, errors, _ in rows if predicted - errors >= accuracy * predicted]
+    # scipy's own interval of 90 % has 5 % below it
+    enough = [
+        threshold
+        for threshold, predicted, _, errors, _ in rows
+        if binomtest(int(predicted - errors), int(predicted)).proportion_ci(0.9, "exact").low >= accuracy
+    ]
     assert threshold_for_accuracy(accuracy, probabilities, labels) == min(enough, default=np.inf)
+
+
+@pytest.mark.parametrize(("n", "goal", "steepness"), [(2000, 0.995, 4), (6000, 0.998, 10), (6000, 0.999, 30)])
+def test_a_threshold_misses_its_goal_in_few_of_many_draws(n: int, goal: float, steepness: int) -> None:
+    """Simulate a model whose errors, 0.5 %, become the more frequent the less confident it is."""
+    random, missed = np.random.default_rng(0), 0
+    for _ in range(200):
+        doubt = random.random(n)
+        wrong = random.random(n) < 0.005 * (steepness + 1) * doubt**steepness
+        threshold = threshold_for_accuracy(goal, confident(*(1 - doubt / 2)), wrong.astype(int))
+        predicted = 2 * (1 - threshold)  # of new images, this share; the mean of the errors' probability over it:
+        missed += np.isfinite(threshold) and 0.005 * predicted**steepness > 1 - goal
+    assert missed <= 17  # 8.5 %: 5 %, and what 200 draws can be off. Without the bound, half of them miss it
+
+
+def test_what_few_images_cannot_show() -> None:
+    """Of n images without an error, the bound is 0.05 to the power of 1/n: about 1 - 3 / n."""
+    right = confident(*np.full(59, 0.9))
+    assert threshold_for_accuracy(0.95, right, np.zeros(59, int)) == pytest.approx(0.9)
+    assert threshold_for_accuracy(0.95, right[:58], np.zeros(58, int)) == np.inf
 
 
 def test_selective_accuracy_by_hand() -> None:
