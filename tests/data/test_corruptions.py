@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import canny
+from skimage.filters import gaussian
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data import corruptions
@@ -93,6 +96,74 @@ def test_blurs_keep_the_light_and_spread_it() -> None:
     leaning = centre(corrupt(dots(), "motion_blur"))[:, 1] - 8.5
     assert (np.abs(leaning) > 1).all()  # to one side
     assert len(set(np.sign(leaning))) == 1
+
+
+def at_these_numbers(name: str, images: Images, **numbers: float) -> NDArray[np.float64]:
+    """Corrupt images with these values instead of each random number; return grey levels."""
+    random = Mock(**{f"{draw}.side_effect": lambda *a, v=value: np.full(a[-1], v) for draw, value in numbers.items()})
+    changed = MNIST_C[name]((images / 255).astype(np.float32), random)
+    return np.asarray(np.clip(changed, 0, 1) * 255, np.float64)
+
+
+def published_glass_blur(image: Images, *, swapped: bool) -> NDArray[np.float64]:
+    """Return scikit-image's values with the last axis as channels; each pixel is swapped with that above to the left."""
+    image = (gaussian(image / 255, sigma=0.7, channel_axis=-1) * 255).astype(np.uint8)
+    for row, column in [(row, column) for row in range(27, 1, -1) for column in range(27, 1, -1)] * 2 * swapped:
+        image[row, column], image[row - 1, column - 1] = image[row - 1, column - 1], image[row, column]
+    return np.asarray(gaussian(image / 255, sigma=0.7, channel_axis=-1) * 255)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_glass_blur_is_the_published_one(swapped: bool, digits: Images) -> None:
+    # A row down and a column to the right: the loops must reach the last ones, and leave the first ones alone.
+    images = np.roll(digits[:20], (8, 8), axis=(1, 2))
+    ours = at_these_numbers("glass_blur", images, random=0 if swapped else 1, integers=-1)
+    theirs = np.stack([published_glass_blur(image, swapped=swapped) for image in images])
+    np.testing.assert_allclose(ours, theirs, atol=1)
+
+
+def test_glass_blur_smooths_along_the_columns_only() -> None:
+    dot = np.zeros((1, 28, 28), np.uint8)
+    dot[0, 14, 14] = 255
+    smooth = at_these_numbers("glass_blur", dot, random=1, integers=0)[0]
+    assert np.flatnonzero(smooth.any(axis=0)).tolist() == [14]
+    # The kernel: 0.0001, 0.0096, 0.2054, 0.5698 in the middle. First 2, 52, 145, 52, 2, without fractions; then once more.
+    assert smooth[11:18, 14] == pytest.approx([0.9, 13.2, 60.3, 104.0, 60.3, 13.2, 0.9], abs=0.1)
+
+
+def test_motion_blur_has_the_values_of_imagemagick() -> None:
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, 14, 20] = image[0, 22:, 27] = 255
+    blurred = at_these_numbers("motion_blur", image, uniform=20)[0]
+    # ImageMagick 6.9.11: convert dot.png -motion-blur 10x3+20 dot-blurred.png; it cuts off fractions.
+    by_row = {
+        11: {12: 2},
+        12: {13: 3, 14: 8, 15: 14},
+        13: {16: 24, 17: 36, 18: 47},
+        14: {19: 56, 20: 59},
+        19: dict.fromkeys(range(19, 28), 2),
+        20: {19: 2, 20: 6, 21: 14} | dict.fromkeys(range(22, 28), 29),
+        21: {19: 2, 20: 6, 21: 14, 22: 29, 23: 54, 24: 90} | dict.fromkeys(range(25, 28), 138),
+    }
+    expected = np.zeros((28, 28))
+    for row, levels in by_row.items():
+        expected[row, list(levels)] = list(levels.values())
+    expected[22:, 19:] = 2, 6, 14, 29, 54, 90, 138, 195, 255
+    np.testing.assert_allclose(blurred, expected + 0.5, atol=0.51)
+
+
+@pytest.mark.parametrize("angle", [-45, -33.3, -7, 0, 12.5, 41])
+def test_motion_blur_is_a_weighted_mean_along_a_line_of_pixels(angle: float, digits: Images) -> None:
+    images = np.roll(digits[:5], (8, 8), axis=(1, 2))  # ink at the edges
+    ours = at_these_numbers("motion_blur", images, uniform=angle)
+    total, theirs = 0.0, np.zeros(images.shape)
+    for step in range(21):
+        weight = np.exp(-(step**2) / (2 * 3**2))
+        right, down = (np.ceil(step * along - 0.5) for along in (np.cos(np.radians(angle)), np.sin(np.radians(angle))))
+        rows, columns = np.clip(np.arange(28) + down, 0, 27).astype(int), np.clip(np.arange(28) + right, 0, 27).astype(int)
+        theirs += weight * images[:, rows[:, None], columns]
+        total += weight
+    np.testing.assert_allclose(ours, theirs / total, atol=0.01)
 
 
 def test_geometry_does_what_it_says() -> None:
