@@ -1,8 +1,8 @@
 """Corruptions of images that a model should tolerate: by name, reproducible by seed, never used in training.
 
 The fifteen corruptions of MNIST-C are reimplemented here from the authors' code, with their strengths. Blurs, noise,
-geometry, brightness, stripe and spatter are as published; glass blur smooths up and down
-only, as theirs does. Shear slants the image without making it higher, which theirs does. Four are only alike: the clouds of fog, dotted line, zigzag and
+geometry, brightness, stripe and spatter are as published; also what the libraries of that time did on the way: glass blur
+smooths up and down only, and shear makes the image higher. Four are only alike: the clouds of fog, dotted line, zigzag and
 Canny edges. The random numbers are our own. So the pixels differ from the published files: compare with published numbers
 only roughly. Augmentation makes similar changes (it also turns, shifts and inverts), but with its own functions.
 
@@ -112,8 +112,8 @@ def _gaussian(x: Floats, sigma: float, axes: tuple[int, ...] = (1, 2)) -> Floats
 
 
 def _shear(x: Floats, random: np.random.Generator) -> Floats:
-    slant = np.tan(0.4)
-    return _warp(x, [[[1, sign * slant], [0, 1]] for sign in _signs(len(x), random)])
+    slant, height = np.tan(0.4), 1 / np.cos(0.4)  # scikit-image of that time made the image higher as it slanted it
+    return _warp(x, [[[1, sign * slant], [0, height]] for sign in _signs(len(x), random)])
 
 
 def _rotate(x: Floats, random: np.random.Generator) -> Floats:

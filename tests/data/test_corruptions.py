@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import canny
 from skimage.filters import gaussian
+from skimage.transform import AffineTransform, warp
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data import corruptions
@@ -164,6 +165,16 @@ def test_motion_blur_is_a_weighted_mean_along_a_line_of_pixels(angle: float, dig
         theirs += weight * images[:, rows[:, None], columns]
         total += weight
     np.testing.assert_allclose(ours, theirs / total, atol=0.01)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_shear_is_the_published_one(sign: int, digits: Images) -> None:
+    # From a pixel to where it came from, as by AffineTransform(shear=...) of scikit-image 0.18.
+    shear = np.array([[1, -sign * np.sin(0.4)], [0, np.cos(0.4)]])
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = shear, 13.5 - shear @ (13.5, 13.5)
+    theirs = np.stack([warp(image / 255, AffineTransform(matrix)) * 255 for image in digits])
+    np.testing.assert_allclose(at_these_numbers("shear", digits, choice=sign), theirs, atol=0.01)
 
 
 def test_geometry_does_what_it_says() -> None:
