@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.feature import canny
 from skimage.filters import gaussian
@@ -99,7 +101,7 @@ def test_blurs_keep_the_light_and_spread_it() -> None:
     assert len(set(np.sign(leaning))) == 1
 
 
-def at_these_numbers(name: str, images: Images, **numbers: float) -> NDArray[np.float64]:
+def at_these_numbers(name: str, images: Images, **numbers: ArrayLike) -> NDArray[np.float64]:
     """Corrupt images with these values instead of each random number; return grey levels."""
     random = Mock(**{f"{draw}.side_effect": lambda *a, v=value: np.full(a[-1], v) for draw, value in numbers.items()})
     changed = MNIST_C[name]((images / 255).astype(np.float32), random)
@@ -236,6 +238,39 @@ def test_lines_cross_the_image() -> None:
     assert (np.ptp(level[inside], axis=1) >= 3).all()
     turns = (np.diff(np.sign(np.diff(level[inside], axis=1)), axis=1) != 0).sum(axis=1)
     assert (turns >= 3).all()
+
+
+def published_line(ink: NDArray[np.float64], left: float, top: float, right: float, bottom: float) -> None:
+    """Add a line to the ink, pixel by pixel, with the published brightness at a distance up or down from it."""
+    for column in range(math.floor(left), math.ceil(right)):
+        for row in range(28):
+            distance = abs(row - (top + (bottom - top) / (right - left) * (column - left)))
+            if distance < 2.3:
+                ink[row, column] = np.clip(ink[row, column] + max(0, 1 + math.log(1 - distance / 2.3)), 0, 1)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 26), (20, 3), (14, 14)])
+def test_dotted_line_is_the_published_one(left: int, right: int) -> None:
+    ink = np.zeros((28, 28))
+    published_line(ink, 0, left, 27, right)
+    ink[:, [*range(0, 28, 4), *range(1, 28, 4)]] = 0
+    ours = at_these_numbers("dotted_line", BLACK[:2], integers=np.reshape([left, right], (2, 1, 1)))
+    np.testing.assert_allclose(ours, np.stack([ink, ink]) * 255, atol=0.01)
+
+
+@pytest.mark.parametrize(("start", "rise"), [(14, 0), (0, 4), (26, -5), (12, -1)])
+def test_zigzag_is_the_published_one(start: int, rise: int) -> None:
+    tilt = math.atan(rise / 23)
+    length = 23 / math.cos(tilt)
+    level = [(0, 0), (2, 2), (6, -2), (10, 2), (14, -2), (18, 2), (22, -2), (length, -2 / (2 * (length - 20)))]
+    turned = [
+        (2 + a * math.cos(tilt) - b * math.sin(tilt), start + a * math.sin(tilt) + b * math.cos(tilt)) for a, b in level
+    ]
+    ink = np.zeros((28, 28))
+    for one, next_one in pairwise(turned):
+        published_line(ink, *one, *next_one)
+    ours = at_these_numbers("zigzag", BLACK[:2], integers=(start, rise))
+    np.testing.assert_allclose(ours, np.stack([ink, ink]) * 255, atol=0.01)
 
 
 def test_canny_edges_agree_with_scikit_image(digits: Images) -> None:
