@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from unittest.mock import Mock
+
+import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from skimage.feature import canny
+from skimage.filters import gaussian
+from skimage.transform import AffineTransform, warp
 
 from mnist_utils._support.arrays import Images
 from mnist_utils.data import corruptions
@@ -95,6 +101,84 @@ def test_blurs_keep_the_light_and_spread_it() -> None:
     assert len(set(np.sign(leaning))) == 1
 
 
+def at_these_numbers(name: str, images: Images, **numbers: ArrayLike) -> NDArray[np.float64]:
+    """Corrupt images with these values instead of each random number; return grey levels."""
+    random = Mock(**{f"{draw}.side_effect": lambda *a, v=value: np.full(a[-1], v) for draw, value in numbers.items()})
+    changed = MNIST_C[name]((images / 255).astype(np.float32), random)
+    return np.asarray(np.clip(changed, 0, 1) * 255, np.float64)
+
+
+def published_glass_blur(image: Images, *, swapped: bool) -> NDArray[np.float64]:
+    """Return scikit-image's values with the last axis as channels; each pixel is swapped with that above to the left."""
+    image = (gaussian(image / 255, sigma=0.7, channel_axis=-1) * 255).astype(np.uint8)
+    for row, column in [(row, column) for row in range(27, 1, -1) for column in range(27, 1, -1)] * 2 * swapped:
+        image[row, column], image[row - 1, column - 1] = image[row - 1, column - 1], image[row, column]
+    return np.asarray(gaussian(image / 255, sigma=0.7, channel_axis=-1) * 255)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_glass_blur_is_the_published_one(swapped: bool, digits: Images) -> None:
+    # A row down and a column to the right: the loops must reach the last ones, and leave the first ones alone.
+    images = np.roll(digits[:20], (8, 8), axis=(1, 2))
+    ours = at_these_numbers("glass_blur", images, random=0 if swapped else 1, integers=-1)
+    theirs = np.stack([published_glass_blur(image, swapped=swapped) for image in images])
+    np.testing.assert_allclose(ours, theirs, atol=1)
+
+
+def test_glass_blur_smooths_along_the_columns_only() -> None:
+    dot = np.zeros((1, 28, 28), np.uint8)
+    dot[0, 14, 14] = 255
+    smooth = at_these_numbers("glass_blur", dot, random=1, integers=0)[0]
+    assert np.flatnonzero(smooth.any(axis=0)).tolist() == [14]
+    # The kernel: 0.0001, 0.0096, 0.2054, 0.5698 in the middle. First 2, 52, 145, 52, 2, without fractions; then once more.
+    assert smooth[11:18, 14] == pytest.approx([0.9, 13.2, 60.3, 104.0, 60.3, 13.2, 0.9], abs=0.1)
+
+
+def test_motion_blur_has_the_values_of_imagemagick() -> None:
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, 14, 20] = image[0, 22:, 27] = 255
+    blurred = at_these_numbers("motion_blur", image, uniform=20)[0]
+    # ImageMagick 6.9.11: convert dot.png -motion-blur 10x3+20 dot-blurred.png; it cuts off fractions.
+    by_row = {
+        11: {12: 2},
+        12: {13: 3, 14: 8, 15: 14},
+        13: {16: 24, 17: 36, 18: 47},
+        14: {19: 56, 20: 59},
+        19: dict.fromkeys(range(19, 28), 2),
+        20: {19: 2, 20: 6, 21: 14} | dict.fromkeys(range(22, 28), 29),
+        21: {19: 2, 20: 6, 21: 14, 22: 29, 23: 54, 24: 90} | dict.fromkeys(range(25, 28), 138),
+    }
+    expected = np.zeros((28, 28))
+    for row, levels in by_row.items():
+        expected[row, list(levels)] = list(levels.values())
+    expected[22:, 19:] = 2, 6, 14, 29, 54, 90, 138, 195, 255
+    np.testing.assert_allclose(blurred, expected + 0.5, atol=0.51)
+
+
+@pytest.mark.parametrize("angle", [-45, -33.3, -7, 0, 12.5, 41])
+def test_motion_blur_is_a_weighted_mean_along_a_line_of_pixels(angle: float, digits: Images) -> None:
+    images = np.roll(digits[:5], (8, 8), axis=(1, 2))  # ink at the edges
+    ours = at_these_numbers("motion_blur", images, uniform=angle)
+    total, theirs = 0.0, np.zeros(images.shape)
+    for step in range(21):
+        weight = np.exp(-(step**2) / (2 * 3**2))
+        right, down = (np.ceil(step * along - 0.5) for along in (np.cos(np.radians(angle)), np.sin(np.radians(angle))))
+        rows, columns = np.clip(np.arange(28) + down, 0, 27).astype(int), np.clip(np.arange(28) + right, 0, 27).astype(int)
+        theirs += weight * images[:, rows[:, None], columns]
+        total += weight
+    np.testing.assert_allclose(ours, theirs / total, atol=0.01)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_shear_is_the_published_one(sign: int, digits: Images) -> None:
+    # From a pixel to where it came from, as by AffineTransform(shear=...) of scikit-image 0.18.
+    shear = np.array([[1, -sign * np.sin(0.4)], [0, np.cos(0.4)]])
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = shear, 13.5 - shear @ (13.5, 13.5)
+    theirs = np.stack([warp(image / 255, AffineTransform(matrix)) * 255 for image in digits])
+    np.testing.assert_allclose(at_these_numbers("shear", digits, choice=sign), theirs, atol=0.01)
+
+
 def test_geometry_does_what_it_says() -> None:
     moved = centre(corrupt(dots(), "translate")) - (13.5, 8.5)
     assert {tuple(row) for row in moved.round(6).tolist()} == {(a, b) for a in (-3, 3) for b in (-3, 3)}
@@ -156,12 +240,60 @@ def test_lines_cross_the_image() -> None:
     assert (turns >= 3).all()
 
 
-def test_canny_edges_agree_with_scikit_image(digits: Images) -> None:
+def published_line(ink: NDArray[np.float64], left: float, top: float, right: float, bottom: float) -> None:
+    """Add a line to the ink, pixel by pixel, with the published brightness at a distance up or down from it."""
+    for column in range(math.floor(left), math.ceil(right)):
+        for row in range(28):
+            distance = abs(row - (top + (bottom - top) / (right - left) * (column - left)))
+            if distance < 2.3:
+                ink[row, column] = np.clip(ink[row, column] + max(0, 1 + math.log(1 - distance / 2.3)), 0, 1)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 26), (20, 3), (14, 14)])
+def test_dotted_line_is_the_published_one(left: int, right: int) -> None:
+    ink = np.zeros((28, 28))
+    published_line(ink, 0, left, 27, right)
+    ink[:, [*range(0, 28, 4), *range(1, 28, 4)]] = 0
+    ours = at_these_numbers("dotted_line", BLACK[:2], integers=np.reshape([left, right], (2, 1, 1)))
+    np.testing.assert_allclose(ours, np.stack([ink, ink]) * 255, atol=0.01)
+
+
+@pytest.mark.parametrize(("start", "rise"), [(14, 0), (0, 4), (26, -5), (12, -1)])
+def test_zigzag_is_the_published_one(start: int, rise: int) -> None:
+    tilt = math.atan(rise / 23)
+    length = 23 / math.cos(tilt)
+    level = [(0, 0), (2, 2), (6, -2), (10, 2), (14, -2), (18, 2), (22, -2), (length, -2 / (2 * (length - 20)))]
+    turned = [
+        (2 + a * math.cos(tilt) - b * math.sin(tilt), start + a * math.sin(tilt) + b * math.cos(tilt)) for a, b in level
+    ]
+    ink = np.zeros((28, 28))
+    for one, next_one in pairwise(turned):
+        published_line(ink, *one, *next_one)
+    ours = at_these_numbers("zigzag", BLACK[:2], integers=(start, rise))
+    np.testing.assert_allclose(ours, np.stack([ink, ink]) * 255, atol=0.01)
+
+
+def test_canny_edges_are_near_those_of_opencv(digits: Images) -> None:
     ours = corrupt(digits, "canny_edges") > 0
-    theirs = np.stack([canny(image / 255, sigma=1) for image in digits])
+    smooth = np.stack([np.round(ndimage.gaussian_filter(image.astype(float), 1)) for image in digits]).astype(np.uint8)
+    theirs = np.stack([cv2.Canny(image, 25.5, 51, L2gradient=True) > 0 for image in smooth])
     near = np.stack([ndimage.binary_dilation(edges, iterations=2) for edges in theirs])
     assert (ours & near).sum() > 0.98 * ours.sum()
     assert ours.sum() == pytest.approx(theirs.sum(), rel=0.1)
+
+
+def test_canny_edges_of_a_slanted_stroke_are_those_of_scikit_image_0_18() -> None:
+    rows, columns = np.indices((28, 28))
+    image = np.clip(255 * (3 - np.abs(columns - 14 - 0.4 * (rows - 14))), 0, 255).astype(np.uint8)
+    image[:6] = image[22:] = 0
+    edges = corrupt(image[None], "canny_edges")[0] > 0
+    # Recorded with the source of its feature.canny, sigma 1: an edge's columns from row 5 on.
+    assert [",".join(map(str, np.flatnonzero(row))) for row in edges[5:23]] == [
+        *("10,11", "9,10,12,13", "9,13,14", "9,14", "9,10,14,15", "10,15", "10,15", "11,16", "11,16", "11,12,16,17"),
+        *("12,17", "12,17", "13,18", "13,18", "13,14,18,19", "14,19", "14,15,16,18", "17"),
+    ]
+    assert not edges[:5].any()
+    assert not edges[23:].any()
 
 
 def test_occlusion_is_a_black_square() -> None:
