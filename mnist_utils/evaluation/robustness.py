@@ -41,6 +41,8 @@ class Robustness:
         The corruption of MNIST-C with the lowest accuracy.
     samples : uint8 array, shape (rows of the table, 6, 28, 28), or fewer than 6 images
         The first images of each row, as the model received them.
+    seed : int
+        Of the corruptions.
     """
 
     table: pd.DataFrame
@@ -48,6 +50,7 @@ class Robustness:
     mean_interval: tuple[float, float]
     worst: str
     samples: Images
+    seed: int = 0
 
     @property
     def worst_accuracy(self) -> float:
@@ -111,7 +114,7 @@ def measure_robustness(
     table.loc[compared, "p_value"] = holm_correction(table.loc[compared, "p_value"])
     mean, low, high = accuracy_interval(np.mean([correct[name] for name in MNIST_C], axis=0))
     worst = str(table.loc[list(MNIST_C), "accuracy"].idxmin())
-    return Robustness(table, mean, (low, high), worst, np.stack(samples))
+    return Robustness(table, mean, (low, high), worst, np.stack(samples), seed)
 
 
 def _robustness_row(name: str, group: str, correct: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:

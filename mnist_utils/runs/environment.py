@@ -9,7 +9,10 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn", "ai-edge-litert")
+_PACKAGES = (
+    *("mnist-workbench", "tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert"),
+    *("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless"),
+)
 
 
 def package_versions() -> dict[str, str]:

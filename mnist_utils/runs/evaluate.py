@@ -19,6 +19,7 @@ from mnist_utils._support import files
 from mnist_utils._support.arrays import Images, Labels
 from mnist_utils.evaluation.calibration import calibration_error_interval
 from mnist_utils.evaluation.metrics import compute_metrics
+from mnist_utils.runs.environment import git_commit, package_versions
 from mnist_utils.runs.run import Run, RunError
 
 if TYPE_CHECKING:
@@ -240,10 +241,14 @@ def write_robustness(run: Run, found: Robustness) -> list[Path]:
 
 
 def robustness_json(found: Robustness) -> dict[str, object]:
-    """Put what was found, without its samples, into what JSON can hold; null stands for what cannot be compared."""
+    """Put what was found, without its samples, into what JSON can hold, with what it was found by.
+
+    null stands for what cannot be compared.
+    """
     rows = json.loads(found.table.reset_index().to_json(orient="records", double_precision=15))
     interval = [None if math.isnan(end) else end for end in found.mean_interval]
-    return {"mean": found.mean, "mean_interval": interval, "worst": found.worst, "rows": rows}
+    made_by = {"seed": found.seed, "git_commit": git_commit(), "versions": package_versions()}
+    return {"mean": found.mean, "mean_interval": interval, "worst": found.worst, "rows": rows} | made_by
 
 
 def robustness_title(run: Run, found: Robustness) -> str:
