@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from mnist_utils._support.arrays import TINY, Images
 from mnist_utils.training.backend import keras
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_Rivals = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
 _BATCH = 100  # images searched at once
 _MOST_RIVALS = 9  # the most probable other classes: with ten digits all; the paper's code does the same
 _PART, _NEAR = 0.3, 12.0  # of a distance; grey levels. Full steps end 1.8 times as far away, as no model is linear
@@ -62,11 +67,12 @@ def deepfool(model: keras.Model, images: Images, *, most_steps: int = 50) -> Per
     Moosavi-Dezfooli, Fawzi and Frossard (2016), DeepFool: a simple and accurate method to fool deep neural networks. CVPR.
     """
     changed, labels, before = images.copy(), np.zeros(len(images), np.intp), np.zeros(len(images), np.intp)
+    rivals = _compiled_rivals(model)
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
         old = images[part, ..., None].astype(np.float32)
         before[part] = _predicted_labels(model, old)
-        new = _rounded(model, old, _cross(model, old, before[part], most_steps), before[part])
+        new = _rounded(model, old, _cross(model, rivals, old, before[part], most_steps), before[part])
         changed[part], labels[part] = new[..., 0].astype(np.uint8), _predicted_labels(model, new)
     moved = (changed.astype(np.float64) - images) / 255
     flipped = labels != before
@@ -77,7 +83,7 @@ def flip_norms(model: keras.Model, images: Images) -> NDArray[np.float64]:
     """Return the L2 norm of the smallest change found that flips each image's prediction; float, shape (n,).
 
     Those of correctly predicted images say what is large and what is small. The unit is a white pixel, see `Perturbations`;
-    infinite if no flip was found. A hundred MNIST images take about 20 s on two cores.
+    infinite if no flip was found. A hundred MNIST images take about 10 s on two cores.
 
     Parameters
     ----------
@@ -87,14 +93,16 @@ def flip_norms(model: keras.Model, images: Images) -> NDArray[np.float64]:
     return deepfool(model, images).l2_norms
 
 
-def _cross(model: keras.Model, start: NDArray[Any], first: NDArray[np.intp], most_steps: int) -> NDArray[np.float32]:
+def _cross(
+    model: keras.Model, rivals: _Rivals, start: NDArray[Any], first: NDArray[np.intp], most_steps: int
+) -> NDArray[np.float32]:
     """Return images just behind the nearest decision boundary, not rounded; those not found wherever the search ended."""
     x = start.copy()
     for _ in range(most_steps):
         left = np.flatnonzero(_predicted_labels(model, x) == first)
         if len(left) == 0:
             break
-        behind, slopes = _rivals(model, x[left])
+        behind, slopes = rivals(x[left])
         at = x[left, None]
         slopes *= ~((at <= 0) & (slopes < 0) | (at >= 255) & (slopes > 0))  # no pixel gets darker than black
         norms = np.sqrt((slopes**2).sum(axis=(2, 3, 4))) + 1e-12
@@ -107,20 +115,25 @@ def _cross(model: keras.Model, start: NDArray[Any], first: NDArray[np.intp], mos
     return np.asarray(x, np.float32)
 
 
-def _rivals(model: keras.Model, x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each rival's logit minus the predicted digit's, shape (n, k), and its gradient, shape (n, k, 28, 28, 1)."""
+def _compiled_rivals(model: keras.Model) -> _Rivals:
+    """Return a function of images, shape (n, 28, 28, 1).
+
+    It returns each rival's logit minus the predicted digit's, shape (n, k), and its gradient, shape (n, k, 28, 28, 1).
+    """
     import tensorflow as tf
 
-    at = tf.constant(x)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(at)
-        logs = tf.math.log(tf.maximum(model(at, training=False), TINY))
-        best = tf.math.top_k(logs, min(_MOST_RIVALS + 1, logs.shape[1])).indices
-        ranked = tf.gather(logs, best, axis=1, batch_dims=1)
-        behind = tf.unstack(ranked[:, 1:] - ranked[:, :1], axis=1)
-    # A sum's gradient, one rival at a time: `batch_jacobian` compiles a graph in each call.
-    slopes = np.stack([tape.gradient(rival, at).numpy() for rival in behind], axis=1)
-    return np.stack([rival.numpy() for rival in behind], axis=1), slopes
+    def rivals(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            logs = tf.math.log(tf.maximum(model(x, training=False), TINY))
+            best = tf.math.top_k(logs, min(_MOST_RIVALS + 1, logs.shape[1])).indices
+            ranked = tf.gather(logs, best, axis=1, batch_dims=1)
+            behind = tf.unstack(ranked[:, 1:] - ranked[:, :1], axis=1)
+        return tf.stack(behind, axis=1), tf.stack([tape.gradient(rival, x) for rival in behind], axis=1)
+
+    # Compiled, the search takes half the time.
+    compiled = tf.function(rivals, input_signature=[tf.TensorSpec((None, 28, 28, 1))])
+    return lambda x: tuple(part.numpy() for part in compiled(x))
 
 
 def _rounded(model: keras.Model, old: NDArray[Any], new: NDArray[Any], first: NDArray[np.intp]) -> NDArray[np.float32]:
