@@ -23,8 +23,8 @@ _STEPS = 64  # nodes of the integral, for each baseline
 def choose_baselines(images: Images, labels: ArrayLike, n: int = 20) -> Images:
     """Choose training images, spread over the classes, with which `integrated_gradients` compares images.
 
-    The margins of the classes nearly cancel in their mean. On MNIST, the baselines' margin is at most 0.2 nat for most
-    pairs of digits; that of the mean training image is up to 4.7 nat.
+    The margins of the classes nearly cancel in their mean. For the mistakes of the reference model, the baselines' margin is
+    at most 0.2 nat; that of a black image is up to 2.2 nat, that of the mean training image up to 4.7 nat.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def integrated_gradients(
     baselines have ink. With a black baseline, it would always have none.
 
     The evidence of all pixels sums to the margin of the image minus that of the baselines, up to the error of the integral
-    (midpoint rule, 64 nodes for each baseline). With 20 baselines, on the mistakes of the reference model, this error is
-    about 1 % of the sum; `Evidence` has it for each image.
+    (midpoint rule, 64 nodes for each baseline). With 20 baselines, on the mistakes of the reference model, the median of
+    this error is 0.025 nat, 1 % of the sum, and the largest is 0.07 nat; `Evidence` has it for each image.
 
     Parameters
     ----------
