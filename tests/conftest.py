@@ -74,7 +74,7 @@ def mnist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_mnist() -> Path:
     assert REAL_MNIST, "set MNIST_DATA_DIR to a folder with the real MNIST"
     return Path(REAL_MNIST).resolve()

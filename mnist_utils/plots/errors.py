@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mnist_utils.data.classes import class_word
 from mnist_utils.plots.style import (
@@ -138,40 +138,58 @@ def class_scores(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
 def attribution_rows(
     found: Sequence[Attribution], *, classes: Sequence[str] = (), title: str, figure: Figure | None = None
 ) -> Figure:
-    """Draw a row for each explained prediction: image, evidence, neighbours, and the smallest change found to flip it."""
+    """Draw a row for each explained prediction.
+
+    From left to right: the image; each pixel's evidence for the prediction and against the other class, with its sum and the
+    baselines' margin; the neighbours; the smallest change found that flips the prediction, with its L2 norm (in white
+    pixels: grey levels / 255) and its range in grey levels; the image after it.
+
+    Parameters
+    ----------
+    found : sequence of Attribution, at least one
+    classes : sequence of str
+        The classes' names; none for the ten digits.
+    """
 
     def called(label: int) -> str:
         return classes[label] if classes else str(label)
 
     k = len(found[0].neighbours)
-    figure = prepare_figure(figure, (1.45 * (4 + k), 0.9 + 1.75 * len(found)))
+    figure = prepare_figure(figure, (1.6 * (4 + k), 1.0 + 2.05 * len(found)))
+    shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255}
     for axes, one in zip(figure.subplots(len(found), 4 + k, squeeze=False), found, strict=True):
-        shades: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
-        most, moved = np.abs(one.evidence).max() or 1, one.changed - one.image.astype(np.float32)
+        moved, flips = one.changed.astype(np.float32) - one.image, np.isfinite(one.l2_norm)
+        sums = f"sum {_signed(one.evidence.sum())}, baseline {_signed(one.baseline_margin)}"
         pictures = [
-            (f"{called(one.other)}, predicted {called(one.predicted)}", one.image, shades),
-            (
-                f"for {called(one.predicted)} / {called(one.other)}",
-                one.evidence,
-                {"cmap": "PuOr_r", "vmin": -most, "vmax": most},
-            ),
+            (f"{called(one.other)}\npredicted {called(one.predicted)}", one.image, shades),
+            (f"for {called(one.predicted)} / {called(one.other)}, nat\n{sums}", one.evidence, _around_zero(one.evidence)),
             *(
-                (f"neighbour: {called(label)}", image, shades)
+                (f"neighbour\n{called(label)}", image, shades)
                 for image, label in zip(one.neighbours, one.neighbour_labels, strict=True)
             ),
             (
-                f"change of {one.change:.2f}" if np.isfinite(one.change) else "no flip found",
+                f"L2 norm {one.l2_norm:.2f}\nrange \u00b1{np.abs(moved).max():.0f} / 255" if flips else "no flip found\n",
                 moved,
-                {"cmap": "PuOr_r", "vmin": -128, "vmax": 128},
+                _around_zero(moved),
             ),
-            (f"flips to {called(one.changed_prediction)}" if np.isfinite(one.change) else "", one.changed, shades),
+            (f"flips to {called(one.changed_prediction)}\n" if flips else "", one.changed, shades),
         ]
         for ax, (caption, picture, how) in zip(axes, pictures, strict=True):
-            ax.imshow(picture, **how)
-            ax.set_title(caption, fontsize=9)
+            ax.imshow(picture, interpolation="nearest", **how)
+            ax.set_title(caption, fontsize=8)
             ax.set_axis_off()
     figure.suptitle(title)
     return figure
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) or 0.0:+.1f}"  # +0.0, never -0.0
+
+
+def _around_zero(values: NDArray[Any]) -> dict[str, Any]:
+    """Return colours for values above and below 0, as strong as the largest of them allows."""
+    most = float(np.abs(values).max()) or 1.0
+    return {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
 
 
 def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:

@@ -352,17 +352,35 @@ def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
 
 
 def test_each_explanation_is_a_row() -> None:
-    def explained(predicted: int, other: int, flips_to: int, change: float) -> attribution.Attribution:
-        image, grey = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.float32)
-        neighbours, labels = np.stack([image, image]), np.array([9, 4])
-        return attribution.Attribution(image, predicted, other, grey, neighbours, labels, grey, flips_to, change)
+    def explained(predicted: int, other: int, flips_to: int, l2_norm: float) -> attribution.Attribution:
+        image, evidence = np.full((28, 28), 9, np.uint8), np.zeros((28, 28), np.float32)
+        evidence[3, 4], changed = -2.5, image.copy()
+        changed[5, 6] = 2
+        return attribution.Attribution(
+            image=image,
+            predicted=predicted,
+            other=other,
+            evidence=evidence,
+            margin=-2.2,
+            baseline_margin=0.3,
+            completeness_error=0.0,
+            neighbours=np.stack([image, image]),
+            neighbour_labels=np.array([9, 4]),
+            changed=changed if np.isfinite(l2_norm) else image,
+            changed_prediction=flips_to,
+            l2_norm=l2_norm,
+        )
 
     flip, none = explained(9, 4, 4, 0.5), explained(3, 5, 3, np.inf)
     figure = plots.attribution_rows([flip, none], title="why")
-    captions = [ax.get_title() for ax in figure.axes]
-    assert captions[:6] == ["4, predicted 9", "for 9 / 4", "neighbour: 9", "neighbour: 4", "change of 0.50", "flips to 4"]
-    assert captions[6] == "5, predicted 3"
-    assert captions[10:] == ["no flip found", ""]
+    captions = [ax.get_title().split("\n") for ax in figure.axes]
+    assert captions[:2] == [["4", "predicted 9"], ["for 9 / 4, nat", "sum -2.5, baseline +0.3"]]
+    assert captions[2:4] == [["neighbour", "9"], ["neighbour", "4"]]
+    assert captions[4:6] == [["L2 norm 0.50", "range \u00b17 / 255"], ["flips to 4", ""]]
+    assert captions[6] == ["5", "predicted 3"]
+    assert captions[10:] == [["no flip found", ""], [""]]
+    limits = [figure.axes[i].images[0].get_clim() for i in (1, 4, 10)]
+    assert limits == [(-2.5, 2.5), (-7, 7), (-1, 1)]  # the strongest colour is the largest value
 
 
 def test_digit_boxes_lie_where_the_digits_are() -> None:

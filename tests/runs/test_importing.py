@@ -18,7 +18,7 @@ from scipy.special import log_softmax, softmax
 from mnist_utils import ConfigError
 from mnist_utils._support import files as _support_files
 from mnist_utils.data.datasets import Dataset, load_dataset
-from mnist_utils.evaluation import attribution
+from mnist_utils.evaluation import attribution, evidence
 from mnist_utils.experiments.store import select_runs
 from mnist_utils.pipeline.report import write_report
 from mnist_utils.runs import importing, inference
@@ -143,10 +143,10 @@ def test_its_predictions_can_be_explained(end: str | None, tmp_path: Path) -> No
     run, _ = bring(made(end=end), tmp_path)
     model = inference.load_keras_model(run.path / "model.keras")
     assert attribution.penultimate_features(model, DATA.x_test[:3]).shape == (3, 784 if end else 10)
-    evidence = attribution.integrated_gradients(model, DATA.x_test[:2], [3, 4], [5, 6])
+    found = evidence.integrated_gradients(model, DATA.x_test[:2], [3, 4], [5, 6], np.zeros((1, 28, 28), np.uint8))
     margins = logits_of(DATA.x_test[:2]) - BIAS
     expected = margins[[0, 1], [3, 4]] - margins[[0, 1], [5, 6]]
-    np.testing.assert_allclose(evidence.sum(axis=(1, 2)), expected / run.trained().temperature, atol=0.05)
+    np.testing.assert_allclose(found.pixels.sum(axis=(1, 2)), expected / run.trained().temperature, atol=0.05)
 
 
 def test_a_scale_that_is_given_is_taken(tmp_path: Path) -> None:
