@@ -128,15 +128,18 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    for column, justify in ("images", "left"), ("kind", "left"), ("n", "right"), ("accuracy", "right"), ("95 %", "right"):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for column in "images", "kind":
+        table.add_column(column, no_wrap=True)
+    for column in "n", "accuracy", "95 %", "confidence":
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("against clean, percentage points", justify="right")
     for row in found.table.reset_index().to_dict("records"):
         significance = "" if row["p_value"] < 0.05 else " (not significant)"
         against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{significance}"
         between = f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"
         name = row["change"].replace("_", " ")
-        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, against)
+        confidence = f"{row['confidence']:.1%}"
+        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, confidence, against)
     low, high = found.mean_interval
     print(run.describe())
     show_table(table)
@@ -144,6 +147,7 @@ def _print_robustness(run: Run, found: Robustness) -> None:
         f"the fifteen of MNIST-C: mean accuracy {found.mean:.2%} (95 % interval {low:.2%} to {high:.2%}), "
         f"worst {found.worst.replace('_', ' ')} with {found.worst_accuracy:.1%}"
     )
+    print("confidence: the mean; where it is above the accuracy, the model is too sure of itself")
     print("intervals over test images; significance by McNemar's test at 5 %, Holm's correction")
 
 

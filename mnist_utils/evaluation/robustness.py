@@ -30,9 +30,10 @@ class Robustness:
     ----------
     table : DataFrame
         A row for each corruption or data set (index: its name; the first is ``clean``); columns: group (clean, MNIST-C,
-        ours, yours or other data), n, accuracy, low, high (Wilson's 95 % interval), difference (accuracy minus that on the
-        clean images, -1 to 1), p_value (of McNemar's exact test for no difference, with Holm's correction for the table).
-        The last two are NaN for ``clean`` and for other data, whose images differ.
+        ours, yours or other data), n, accuracy, low, high (Wilson's 95 % interval), confidence (mean, 0 to 1: above the
+        accuracy, the model is too sure of itself there), difference (accuracy minus that on the clean images, -1 to 1),
+        p_value (of McNemar's exact test for no difference, with Holm's correction for the table). The last two are NaN
+        for ``clean`` and for other data, whose images differ.
     mean, mean_interval : float, (float, float)
         Mean accuracy over the fifteen corruptions of MNIST-C, 0 to 1, with Student's 95 % interval over test images: an
         image's value is the share of its fifteen versions that are predicted correctly. The interval is NaN for a single
@@ -92,6 +93,7 @@ def measure_robustness(
         raise ConfigError(f"corruption: two are called {twice}; allowed: a function of another name")
     names = (CLEAN, *MNIST_C, *OTHERS, *yours)
     correct: dict[str, NDArray[np.bool_]] = {}
+    confidence: dict[str, float] = {}
     samples, shown = [], min(_SAMPLES, len(x), *(len(other.x_test) for other in others))
     evaluated = [(name, x, y) for name in names] + [(other.name, other.x_test, other.y_test) for other in others]
     for step, (name, images, labels) in enumerate(evaluated, start=1):
@@ -99,14 +101,18 @@ def measure_robustness(
         if name in yours:
             changed = change_images(images, yours[name], np.random.default_rng(seed), option="corruption")
         samples.append(changed[:shown].copy())  # a view would keep all images in memory
-        correct[name] = predict(changed).argmax(axis=1) == labels
+        probabilities = predict(changed)
+        correct[name] = probabilities.argmax(axis=1) == labels
+        confidence[name] = float(probabilities.max(axis=1).mean())
         if done:
             done(step, len(evaluated))
     groups = (
         {CLEAN: CLEAN} | dict.fromkeys(MNIST_C, "MNIST-C") | dict.fromkeys(OTHERS, "ours") | dict.fromkeys(yours, "yours")
     )
     rows = [
-        _robustness_row(name, groups.get(name, "other data"), hits, correct[CLEAN] if name in names else None)
+        _robustness_row(
+            name, groups.get(name, "other data"), hits, confidence[name], correct[CLEAN] if name in names else None
+        )
         for name, hits in correct.items()
     ]
     table = pd.DataFrame(rows).set_index("change")
@@ -117,9 +123,12 @@ def measure_robustness(
     return Robustness(table, mean, (low, high), worst, np.stack(samples), seed)
 
 
-def _robustness_row(name: str, group: str, correct: NDArray[np.bool_], clean: NDArray[np.bool_] | None) -> dict[str, Any]:
+def _robustness_row(
+    name: str, group: str, correct: NDArray[np.bool_], confidence: float, clean: NDArray[np.bool_] | None
+) -> dict[str, Any]:
     low, high = wilson_interval(int(correct.sum()), len(correct))
     row = {"change": name, "group": group, "n": len(correct), "accuracy": correct.mean(), "low": low, "high": high}
+    row["confidence"] = confidence
     if clean is None or name == CLEAN:
         return row | {"difference": np.nan, "p_value": np.nan}
     found = mcnemar_test(clean, correct)

@@ -176,7 +176,7 @@ def test_a_goal_out_of_reach_defers_all_images() -> None:
 def test_needs_no_tensorflow() -> None:
     code = (
         "import sys, numpy as np; from mnist_utils.evaluation import errors, label_errors;"
-        "label_errors.find_suspected_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
+        "label_errors.rank_doubtful_labels(np.tile(np.eye(10), (5, 1)), np.tile(np.arange(10), 5));"
         "print([name for name in ('tensorflow', 'keras', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -42,9 +42,11 @@ def test_a_row_for_each_corruption_and_data_set(found: Robustness, digits: Datas
 def test_rows_agree_with_predicting_the_corrupted_images(found: Robustness, digits: Dataset) -> None:
     clean = predict(digits.x_test).argmax(axis=1) == digits.y_test
     for name in "fog", "thin_pen":
-        correct = predict(corrupt(digits.x_test, name, 3)).argmax(axis=1) == digits.y_test
+        probabilities = predict(corrupt(digits.x_test, name, 3))
+        correct = probabilities.argmax(axis=1) == digits.y_test
         row = found.table.loc[name]
         assert row["accuracy"] == correct.mean()
+        assert row["confidence"] == pytest.approx(probabilities.max(axis=1).mean())
         assert (row["low"], row["high"]) == wilson_interval(correct.sum(), len(correct))
         assert row["difference"] == pytest.approx(correct.mean() - clean.mean())
         assert mcnemar_test(clean, correct).p_value <= row["p_value"] <= 20 * mcnemar_test(clean, correct).p_value
