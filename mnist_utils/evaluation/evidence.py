@@ -130,7 +130,9 @@ def _compiled_slopes(model: keras.Model) -> Callable[[NDArray[np.float32], NDArr
 
     # Compiled, it is three times as fast.
     compiled = tf.function(
-        slopes_of_batch, input_signature=[tf.TensorSpec((None, 28, 28, 1)), tf.TensorSpec((None, 2), tf.int64)]
+        slopes_of_batch,
+        input_signature=[tf.TensorSpec((None, 28, 28, 1)), tf.TensorSpec((None, 2), tf.int64)],
+        autograph=False,
     )
 
     def slopes(x: NDArray[np.float32], pair: NDArray[Any]) -> NDArray[np.float32]:

@@ -132,7 +132,7 @@ def _compiled_rivals(model: keras.Model) -> _Rivals:
         return tf.stack(behind, axis=1), tf.stack([tape.gradient(rival, x) for rival in behind], axis=1)
 
     # Compiled, the search takes half the time.
-    compiled = tf.function(rivals, input_signature=[tf.TensorSpec((None, 28, 28, 1))])
+    compiled = tf.function(rivals, input_signature=[tf.TensorSpec((None, 28, 28, 1))], autograph=False)
     return lambda x: tuple(part.numpy() for part in compiled(x))
 
 
