@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import nct, t, ttest_1samp, ttest_rel
 
 from mnist_utils import ConfigError
 from mnist_utils.data import inversion
 from mnist_utils.data.datasets import Dataset
-from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, paired_effect
+from mnist_utils.evaluation.statistics import ComparisonError, PairedEffect, holm_correction, paired_effect
 from mnist_utils.training.config import TrainConfig, make_config
 from tests.lazy import lazy
 
@@ -112,28 +112,55 @@ def test_a_comparison_that_cannot_be_made() -> None:
         paired_effect(trials(A, B[:3]), "a", "b")
 
 
-def test_sentence_and_summary_say_what_was_found() -> None:
-    better, slower = effect(0.0012, 0.0234), effect(1.1, 1.3, ratio=True)
+def test_a_sentence_says_what_was_found() -> None:
+    better = effect(0.0012, 0.0234)
     assert ablations.verdict_sentence("B is better", better) == (
         "**B is better: holds.** b against a, accuracy on validation images: +1.23 points (95 %: +0.12 to +2.34; 2 seeds)."
     )
-    table = ablations.verdict_table([("B is better", better, None), ("B is much slower", slower, 1.5)])
-    assert table.to_dict("records") == [
-        {
-            "claim": "B is better",
-            "effect": "+1.23 points",
-            "95 % interval": "+0.12 to +2.34",
-            "pairs": 2,
-            "verdict": "holds",
-        },
-        {
-            "claim": "B is much slower",
-            "effect": "1.20 times",
-            "95 % interval": "1.10 to 1.30",
-            "pairs": 2,
-            "verdict": "does not hold",
-        },
+
+
+def test_claims_are_judged_together() -> None:
+    """By hand with scipy: five claims with p-values of 0.0043, 0.012, 0.018, 0.6 and none, which is 1."""
+    random = np.random.default_rng(0)
+
+    def differing(mean: float, spread: float, ratio: bool = False) -> PairedEffect:
+        noise = random.normal(0, 1, 6)
+        values = mean + spread * (noise - noise.mean()) / noise.std(ddof=1)
+        column = "seconds" if ratio else "accuracy"
+        a = [1.0] * 6 if ratio else [0.5] * 6
+        b = list(np.exp(values)) if ratio else list(0.5 + values)
+        return paired_effect(trials(a, b, column), "a", "b", column, ratio=ratio)
+
+    claims: list[tuple[str, PairedEffect, float | None]] = [
+        ("clearly", differing(0.02, 0.01), None),
+        ("slower", differing(0.2, 0.13, ratio=True), None),
+        ("alone, it would hold", differing(0.014, 0.01), None),
+        ("nothing", differing(0.002, 0.01), None),
+        ("no spread", paired_effect(trials([0.5] * 6, [0.75] * 6), "a", "b"), None),
     ]
+    raw = [ttest_1samp(np.log(e.effects) if e.is_ratio else e.effects, 0).pvalue for _, e, _ in claims[:4]] + [1.0]
+    corrected = holm_correction(raw)
+    assert (corrected < 0.05).tolist() == [True, False, False, False, False]
+    assert [ablations.verdict(effect) for _, effect, _ in claims[:4]] == ["holds", "holds", "holds", "cannot tell"]
+    table = ablations.verdict_table(claims)
+    assert table["verdict"].tolist() == ["holds"] + ["cannot tell"] * 4
+    assert ablations.verdict_table(claims[1:2])["verdict"].tolist() == ["holds"]
+    assert list(table) == ["claim", "effect", "95 % interval", "pairs", "could be seen", "verdict"]
+    assert table["effect"].tolist()[:2] == ["+2.00 points", "1.22 times"]
+    assert table["could be seen"].tolist()[4] == ""
+    below = [("worse", differing(-0.02, 0.01), None)]
+    assert ablations.verdict_table(below)["verdict"].tolist() == ["does not hold"]
+
+
+def test_what_could_be_seen_is_seen_in_80_of_100_cases() -> None:
+    """Compare with the power of the t test, from the noncentral t distribution."""
+    values = np.random.default_rng(1).normal(0, 0.01, 10)
+    found = paired_effect(trials([0.5] * 10, list(0.5 + values)), "a", "b")
+    seen = ablations.detectable_effect(found)
+    power = 1 - nct.cdf(t.ppf(0.975, 9), 9, seen / (values.std(ddof=1) / np.sqrt(10)))
+    assert power == pytest.approx(0.8, abs=0.02)
+    times = paired_effect(trials([1.0] * 10, list(np.exp(values)), "seconds"), "a", "b", "seconds", ratio=True)
+    assert ablations.detectable_effect(times) == pytest.approx(np.exp(seen))
 
 
 def test_variants_are_trained_from_the_same_seed_and_tested_on_validation_images_only(few: Dataset) -> None:
