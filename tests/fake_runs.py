@@ -54,5 +54,11 @@ def write_run(run: Run, folder: Path, *, correct: NDArray[np.bool_] | None = Non
         (place / "incomplete").write_text(f"training: {run.incomplete}\n")
     if correct is not None:
         probabilities, labels = np.eye(10)[np.where(correct, 3, 4)], np.full(len(correct), 3)
-        np.savez(place / "predictions.npz", probabilities=probabilities, labels=labels)
+        np.savez(
+            place / "predictions.npz",
+            probabilities=probabilities,
+            labels=labels,
+            validation_probabilities=probabilities,
+            validation_labels=labels,
+        )
     return place

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -203,11 +203,14 @@ def _as_json(run: Run) -> dict[str, Any]:
 
 def compare_command(
     a: Annotated[str, typer.Argument(help="a run's name or folder")],
-    b: Annotated[str, typer.Argument(help="another, tested on the same images")],
+    b: Annotated[str, typer.Argument(help="another, trained on the same data")],
+    test: Annotated[
+        bool, typer.Option("--test", help="compare on the test images: once, at the end, what was chosen without them")
+    ] = False,
     results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Test whether run B is better than run A on the same test images."""
+    """Test whether run B is better than run A on the same validation images."""
     from dataclasses import asdict
 
     from mnist_utils.runs.compare import compare_runs
@@ -215,14 +218,15 @@ def compare_command(
 
     folder = results_dir(results)
     run_a, run_b = read_run(a, folder), read_run(b, folder)
-    found = compare_runs(run_a, run_b)
+    part: Literal["validation", "test"] = "test" if test else "validation"
+    found = compare_runs(run_a, run_b, part)
     if as_json:
-        print(json.dumps({"a": run_a.name, "b": run_b.name} | asdict(found)))
+        print(json.dumps({"a": run_a.name, "b": run_b.name, "part": part} | asdict(found)))
         return
     low, high = found.difference_interval
     for letter, run in ("A", run_a), ("B", run_b):
-        accuracy = format_accuracy(run.trained().test)
-        print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {run.dataset_name} test images")
+        accuracy = format_accuracy(run.trained().test if test else run.trained().validated())
+        print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {run.dataset_name} {part} images")
     print(f"only A is correct on {found.only_a} images, only B on {found.only_b}")
     print(
         f"B minus A: {100 * found.difference:+.2f} percentage points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"

@@ -269,11 +269,13 @@ def test_runs(mnist: Cli, results: Path, tmp_path: Path) -> None:
 def test_compare(mnist: Cli, results: Path) -> None:
     status, out, _ = mnist("compare", "reference", "second", "--results", str(results))
     assert status == 0
-    assert re.search(r"^A  reference: .* of 360 digits test images$", out, re.MULTILINE)
+    assert re.search(r"^A  reference: .* of 144 digits validation images$", out, re.MULTILINE)
     assert re.search(r"^McNemar's exact test: p = ", out, re.MULTILINE)
     assert "Verdict: " in out
+    tested = mnist("compare", "reference", "second", "--test", "--results", str(results))[1]
+    assert re.search(r"^A  reference: .* of 360 digits test images$", tested, re.MULTILINE)
     found = json.loads(mnist("compare", "reference", "second", "--results", str(results), "--json")[1])
-    assert found["n"] == 360
+    assert (found["n"], found["part"]) == (144, "validation")
     status, _, err = mnist("compare", "reference", "nosuch", "--results", str(results))
     assert (status, err.startswith("mnist: no run 'nosuch'")) == (1, True)
 

@@ -137,6 +137,14 @@ def test_compares_on_the_same_images(tmp_path: Path) -> None:
     write(tmp_path, "b", 0.88, correct=b)
     found = compare_runs(find.read_run("a", tmp_path), find.read_run("b", tmp_path))
     assert (found.n, found.only_a, found.only_b) == (100, 2, 10)
+    with np.load(tmp_path / "a" / "predictions.npz") as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "a" / "predictions.npz", **arrays | {"probabilities": np.eye(10)[np.full(100, 3)]})
+    a_alone = compare_runs(find.read_run("a", tmp_path), find.read_run("b", tmp_path), "test")
+    assert (a_alone.n, a_alone.only_a, a_alone.only_b) == (100, 12, 0)  # other predictions of the test images
+    write(tmp_path, "fewer", 0.8, correct=a[:50])
+    with pytest.raises(RunError, match=r"a was validated on 100 images, fewer on 50 others .*allowed: the same"):
+        compare_runs(find.read_run("a", tmp_path), find.read_run("fewer", tmp_path))
     write(tmp_path, "other", 0.8, correct=a, sha256="t")
     with pytest.raises(RunError, match="not the same images"):
         compare_runs(find.read_run("a", tmp_path), find.read_run("other", tmp_path))

@@ -128,7 +128,8 @@ def test_the_run_holds_all_but_a_history(imported: Run) -> None:
 def test_all_that_reads_runs_takes_it(imported: Run, tiny_run: Run) -> None:
     assert [run.incomplete for run in list_runs(imported.path.parent)] == [""]
     assert summarize_run(imported).accuracy == imported.trained().test.accuracy
-    assert compare_runs(imported, tiny_run).n == 360
+    assert compare_runs(imported, tiny_run).n == len(DATA.x_validation)
+    assert compare_runs(imported, tiny_run, "test").n == 360
     assert runs_table([imported])["epochs"].tolist() == [0]
     np.testing.assert_array_equal(imported.dataset().x_test, DATA.x_test)
     report = write_report(imported.path).read_text(encoding="utf-8")
