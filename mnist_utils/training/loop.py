@@ -40,7 +40,7 @@ def compile_steps(model: keras.Model, batch_size: int) -> Steps:
     cross_entropy = keras.losses.CategoricalCrossentropy()
     variables = model.trainable_variables
     # Keras would sum the gradients over devices, of which there is one; and TensorFlow keeps what it compiles for that,
-    # 10 to 20 MB for each training, as long as the process lives.
+    # some 10 MB for each training, as long as the process lives.
     model.optimizer._all_reduce_sum_gradients = list
 
     # Without AutoGraph, which cannot turn a `for` into a loop where Python is newer than it knows. Without XLA, which makes
