@@ -96,8 +96,11 @@ def test_settings_agree_with_scipy() -> None:
     columns = [np.kron(np.eye(4), np.ones((3, 1))), np.kron(np.ones((4, 1)), np.eye(3))]
     values = np.concatenate([GRID[key] for key in order])
     fit = np.hstack(columns) @ np.linalg.lstsq(np.hstack(columns), values, rcond=None)[0]
-    error = np.sqrt(((values - fit) ** 2).sum() / 6 / 3)
-    ranges = [(np.mean(GRID[order[0]]) - np.mean(GRID[key])) / error for key in order[1:]]
+    pooled = np.sqrt(((values - fit) ** 2).sum() / 6)
+    ranges = []
+    for key in order[1:]:
+        differences = np.subtract(GRID[order[0]], GRID[key])
+        ranges.append(differences.mean() / max(pooled, differences.std(ddof=1) / np.sqrt(2)) * np.sqrt(3))
     assert np.isnan(found["p_value"][0])
     assert found["p_value"][1:].tolist() == pytest.approx([studentized_range.sf(one, 4, 6) for one in ranges])
 
@@ -109,27 +112,31 @@ def test_of_two_settings_it_is_the_paired_t_test() -> None:
     assert p_value == pytest.approx(ttest_rel(both[64], both[256]).pvalue)
 
 
-@pytest.mark.parametrize(("settings", "seeds"), [(4, 3), (8, 5)])
+@pytest.mark.parametrize(("settings", "seeds", "spread"), [(4, 3, 1), (8, 5, 1), (8, 5, 3)])
 def test_of_settings_that_are_alike_few_sweeps_call_one_worse(
-    settings: int, seeds: int, monkeypatch: pytest.MonkeyPatch
+    settings: int, seeds: int, spread: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Testing each against the best of the sample, with Holm's correction, does so in 7 and 9 of 100."""
+    """Testing each against the best of the sample, with Holm's correction, does so in 7 and 10 of 100.
+
+    In the last case one setting spreads three times as much as the others: with the pooled spread alone, 13 of 100.
+    """
     known = np.linspace(0, 30, 150)  # scipy takes a tenth of a second for a sweep: looked up here in a table
     table = studentized_range.sf(known, settings, (settings - 1) * (seeds - 1))
     monkeypatch.setattr(results, "studentized_range", SimpleNamespace(sf=lambda q, *_: np.interp(q, known, table)))
     random, false = np.random.default_rng(0), 0
+    wide = np.repeat([spread] + [1] * (settings - 1), seeds)
     for _ in range(400):
         by_seed = np.tile(random.normal(0, 0.01, seeds), settings)
         trials = pd.DataFrame(
             {
                 "batch_size": np.repeat(range(settings), seeds),
                 "seed": np.tile(range(seeds), settings),
-                "validation": 0.9 + random.normal(0, 0.01, settings * seeds) + by_seed,
+                "validation": 0.9 + wide * random.normal(0, 0.01, settings * seeds) + by_seed,
                 "seconds": 1.0,
             }
         )
         false += int((results.settings_table(trials)["p_value"] < 0.05).any())
-    assert false <= 29  # 5 %, and what 400 sweeps can be off
+    assert false <= (29 if spread == 1 else 40)  # 5 %, or 7 %, and what 400 sweeps can be off
 
 
 def test_a_setting_that_lacks_seeds_is_not_chosen() -> None:
