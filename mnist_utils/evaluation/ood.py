@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 
@@ -71,7 +72,6 @@ def auroc_interval(positive: NDArray[np.floating], negative: NDArray[np.floating
     variance = float(below.var(ddof=1) / m + above.var(ddof=1) / n) if min(m, n) > 1 else 0.0
     if variance == 0 or not 0 < area < 1:
         return area, max(0.0, area - 3 / min(m, n)), min(1.0, area + 3 / min(m, n))
-    logit = np.log(area / (1 - area))
     half = norm.ppf(0.975) * np.sqrt(variance) / (area * (1 - area))
-    low, high = 1 / (1 + np.exp(-(logit + half * np.array([-1, 1]))))
+    low, high = expit(logit(area) + half * np.array([-1, 1]))
     return area, float(low), float(high)

@@ -184,13 +184,17 @@ def verdict(effect: PairedEffect, threshold: float | None = None) -> Verdict:
     "holds" if the whole interval is above the threshold, "does not hold" if the whole interval is at or below it, else
     "cannot tell"; also where all pairs agree to the last digit, which is too good to be their spread
     """
-    threshold = (1.0 if effect.is_ratio else 0.0) if threshold is None else threshold
+    threshold = _or_no_effect(threshold, effect)
     low, high = effect.interval
     if low == high:
         return "cannot tell"
     if low > threshold:
         return "holds"
     return "does not hold" if high <= threshold else "cannot tell"
+
+
+def _or_no_effect(threshold: float | None, effect: PairedEffect) -> float:
+    return (1.0 if effect.is_ratio else 0.0) if threshold is None else threshold
 
 
 def verdict_sentence(claim: str, effect: PairedEffect, threshold: float | None = None) -> str:
@@ -226,11 +230,10 @@ def verdict_table(claims: Sequence[tuple[str, PairedEffect, float | None]]) -> p
     DataFrame
         A row for each claim; columns: claim, effect, 95 % interval, pairs, could be seen (see `detectable_effect`), verdict.
     """
-    neutral = [(1.0 if effect.is_ratio else 0.0) if threshold is None else threshold for _, effect, threshold in claims]
-    p_values = [_p_value(effect, line) for (_, effect, _), line in zip(claims, neutral, strict=True)]
-    corrected = holm_correction(np.nan_to_num(p_values, nan=1.0))
+    judged = [(claim, effect, _or_no_effect(threshold, effect)) for claim, effect, threshold in claims]
+    corrected = holm_correction(np.nan_to_num([_p_value(effect, line) for _, effect, line in judged], nan=1.0))
     rows = []
-    for (claim, effect, _), line, p_value in zip(claims, neutral, corrected, strict=True):
+    for (claim, effect, line), p_value in zip(judged, corrected, strict=True):
         word = "cannot tell" if p_value >= 0.05 else "holds" if effect.mean > line else "does not hold"
         seen = detectable_effect(effect)
         rows.append(
