@@ -73,6 +73,15 @@ def test_each_module_of_the_package_can_be_imported() -> None:
     assert len(done.stdout.split()) == len(list((CLONE / "mnist_utils").rglob("*.py"))) - 1
 
 
+@pytest.mark.parametrize("image", [LAB, SERVE])
+def test_no_account_tells_the_day_of_the_build(image: str) -> None:
+    """Two builds on both sides of midnight would differ in /etc/shadow; the base image's own accounts have its date."""
+    lines = docker("run", "--rm", "--user", "0", "--entrypoint", "cat", image, "/etc/shadow").stdout.splitlines()
+    changed = {name: day for name, _, day, *_ in (line.split(":") for line in lines)}
+    assert changed["mnist"] == ""
+    assert set(changed.values()) <= {"", changed["root"]}
+
+
 def test_two_builds_of_one_commit_hold_the_same_files() -> None:
     """Of the small image, for it is built in seconds; the others are made by the same steps."""
     subprocess.run([CLONE / "tests/image/build", "serve", "again"], cwd=CLONE, env=ENGINE, check=True, timeout=600)
