@@ -24,7 +24,7 @@ def run_command(
         Path | None, typer.Option("--parameters-file", "-f", help="YAML file of parameters, name: value; -p overrides it")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="numbers or names, with commas between: 02,03", show_default="all")
+        str | None, typer.Option(help="numbers or names, with commas between: 02,06", show_default="all")
     ] = None,
     profile: Annotated[
         str, typer.Option(help="quick: the notebooks' own defaults; full: longer trainings; -p and -f override both")

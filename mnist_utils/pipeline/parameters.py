@@ -14,7 +14,7 @@ from mnist_utils.runs.run import NOTEBOOKS
 # What the profile `full` changes; the notebooks' own defaults are the profile `quick`.
 FULL_PROFILE: dict[str, dict[str, Any]] = {
     "02_train": {"epochs": 10},
-    "05_ablations": {"ablation_images": 10_000, "ablation_epochs": 5},
+    "04_ablations": {"ablation_images": 10_000, "ablation_epochs": 5},
 }
 TRAINING_NOTEBOOK = "02_train"  # trains into the run; the others read it, or are without a run
 _TYPES: dict[str, tuple[type, str]] = {
@@ -73,7 +73,7 @@ def select_notebooks(only: str | None = None) -> list[Path]:
     Parameters
     ----------
     only : str, optional
-        Numbers or names, with commas between: ``"02,03"``, ``"2,error_analysis"``. Default: all.
+        Numbers or names, with commas between: ``"02,06"``, ``"2,error_analysis"``. Default: all.
 
     Raises
     ------

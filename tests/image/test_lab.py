@@ -125,12 +125,12 @@ def test_a_terminal_trains_and_remembers_and_a_restart_keeps_all(browser: Browse
 
 def test_what_is_deleted_is_gone_and_the_original_comes_back(browser: Browser, lab: str, workbench: Workbench) -> None:
     page = open_page(browser, lab)
-    mine = workbench.path / "work" / "notebooks" / "06_predict_and_serve.ipynb"
+    mine = workbench.path / "work" / "notebooks" / "09_predict_and_serve.ipynb"
     original = mine.read_bytes()
     mine.write_text("{}")
     assert workbench.launcher().returncode == 0
     assert mine.read_text() == "{}"  # a person's own is theirs
-    delete(page, lab, "notebooks/06_predict_and_serve.ipynb")
+    delete(page, lab, "notebooks/09_predict_and_serve.ipynb")
     assert not mine.exists()
     assert not list(workbench.path.rglob(".Trash*"))
     assert workbench.launcher().returncode == 0

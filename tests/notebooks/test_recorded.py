@@ -156,7 +156,7 @@ def test_a_copy_is_its_notebook(path: Path) -> None:
     (injected,) = [cell for cell in code(read(path)) if "injected-parameters" in tags(cell)]
     given = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(injected.source).body}
     assert given == record.parameters()[path.stem]
-    assert given.get("dataset", "digits") == "digits"  # 07 has no such parameter, and reads runs of digits
+    assert given.get("dataset", "digits") == "digits"  # 05 has no such parameter, and reads runs of digits
 
 
 @EVERY_RECORDED

@@ -76,5 +76,5 @@ def test_a_flag_is_read_as_yes_or_no(given: Any, value: bool) -> None:
 def test_every_notebook_that_loads_a_data_set_reads_pictures_in_the_same_way() -> None:
     found = {path.stem: inspect_notebook(str(path)) for path in select_notebooks()}
     loading = [name for name, stated in found.items() if "dataset" in stated]
-    assert set(found) - set(loading) == {"07_compare_runs"}  # which reads runs
+    assert set(found) - set(loading) == {"05_compare_runs"}  # which reads runs
     assert [name for name, stated in found.items() if {"raw", "skip_unreadable"} <= set(stated)] == loading
