@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -18,45 +17,63 @@ if TYPE_CHECKING:
     from mnist_utils.evaluation.statistics import PairedEffect
 
 
-def accuracy_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw training and validation accuracy per epoch (columns epoch, accuracy, val_accuracy of `history`)."""
-    ax = _curves(history, "accuracy", ax)
+def accuracy_curves(
+    history: pd.DataFrame, curve: pd.DataFrame | None = None, *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw the accuracy during training, and at each epoch's end on training and validation images as they are.
+
+    Parameters
+    ----------
+    history, curve : DataFrame
+        See `training.fit.Trained`. Without `curve`, a point an epoch is drawn; without a column ``clean_accuracy`` (of runs
+        that are older, or without validation), nothing on training images as they are.
+    """
+    during = history if curve is None else curve
+    ax = _curves(history, during, "accuracy", ax)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set(ylabel="accuracy", title=title or "Accuracy")
     return ax
 
 
-def loss_curves(history: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw training and validation loss per epoch (columns epoch, loss, val_loss of `history`)."""
-    ax = _curves(history, "loss", ax)
+def loss_curves(
+    history: pd.DataFrame, curve: pd.DataFrame | None = None, *, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw the cross-entropy as `accuracy_curves` does; the loss of `history`, with label smoothing, is another quantity."""
+    ax = _curves(history, curve, "loss", ax)
     ax.set(ylabel="cross-entropy (nat)", title=title or "Loss")
     return ax
 
 
-def _curves(history: pd.DataFrame, column: str, ax: Axes | None) -> Axes:
+def _curves(history: pd.DataFrame, during: pd.DataFrame | None, column: str, ax: Axes | None) -> Axes:
     ax = ax or plt.subplots(layout="constrained")[1]
-    for name, label, colour, marker in (
-        (column, "training", TRAINING_COLOR, "o"),
-        (f"val_{column}", "validation", VALIDATION_COLOR, "s"),
+    if during is not None:
+        label = "while training"
+        ax.plot(during["epoch"], during[column], ".-", color=TRAINING_COLOR, alpha=0.45, linewidth=1, label=label)
+    # The two are often equal: an open circle around the square shows both.
+    for part, label, colour, marker, look in (
+        ("clean", "training images as they are", TRAINING_COLOR, "o", {"markersize": 9, "fillstyle": "none"}),
+        ("val", "validation images", VALIDATION_COLOR, "s", {"markersize": 4}),
     ):
-        if name not in history:  # trained on all images, without validation
-            continue
-        sns.lineplot(history, x="epoch", y=name, label=label, color=colour, marker=marker, ax=ax)
+        if f"{part}_{column}" in history:
+            ax.plot(history["epoch"], history[f"{part}_{column}"], f"{marker}-", color=colour, label=label, **look)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(history) == 1:  # matplotlib would draw ticks at fractions of an epoch
         only = history["epoch"].iloc[0]
-        ax.set(xlim=(only - 0.5, only + 0.5), xticks=[only])
-        ax.margins(y=0.2)
+        ax.set(xlim=(only - 1.05, only + 0.1), xticks=[only - 1, only])
     ax.grid(alpha=0.3)
     return ax
 
 
-def training_curves(history: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw accuracy and loss side by side."""
-    figure, axes = axes_pair(figure, (10, 4))
-    accuracy_curves(history, ax=axes[0])
-    loss_curves(history, ax=axes[1])
+def training_curves(
+    history: pd.DataFrame, curve: pd.DataFrame | None = None, *, title: str, figure: Figure | None = None
+) -> Figure:
+    """Draw accuracy and loss side by side, see `accuracy_curves`."""
+    figure, axes = axes_pair(figure, (10, 4.4))
+    accuracy_curves(history, curve, ax=axes[0])
+    loss_curves(history, curve, ax=axes[1])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(title)
     return figure
 

@@ -202,7 +202,7 @@ def _write(foreign: Foreign, dataset: Dataset, folder: Path) -> None:
     mark_incomplete(folder, "training", "the import was not finished")
     network = {"name": foreign.config.model.rpartition("@")[0], "sha256": foreign.sha256}
     write_config(folder, foreign.config, dataset, {"network": network, "from": None}, foreign.model.dtype_policy.name)
-    write_results(read_run(folder, folder.parent), dataset, foreign.model, [])
+    write_results(read_run(folder, folder.parent), dataset, foreign.model)
     mark_complete(folder, "training")
 
 

@@ -241,4 +241,4 @@ def _train_and_write(
     initialize = None if resumes else make_initialize(config, run.path.parent)
     trained = train(config, dataset, run.path, initialize=initialize, callbacks=callbacks, progress=progress)
     mark_incomplete(run.path, "training", "evaluation was not finished")
-    write_results(run, dataset, trained.model, trained.history)
+    write_results(run, dataset, trained.model, trained.history, trained.curve)

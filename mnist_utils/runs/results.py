@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -61,7 +61,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_results(run: Run, dataset: Dataset, model: keras.Model, history: list[dict[str, float]]) -> None:
+def write_results(
+    run: Run,
+    dataset: Dataset,
+    model: keras.Model,
+    history: Sequence[dict[str, float]] = (),
+    curve: Sequence[dict[str, float]] = (),
+) -> None:
     """Test a model, calibrate it, and write all that a run holds beside ``config.json``.
 
     Parameters
@@ -71,7 +77,7 @@ def write_results(run: Run, dataset: Dataset, model: keras.Model, history: list[
     dataset : Dataset
     model : keras.Model
         Not calibrated; it may be changed in place.
-    history : list of dict
+    history, curve : sequence of dict
         See `training.fit.Trained`; empty where the model was trained elsewhere.
 
     Raises
@@ -104,9 +110,9 @@ def write_results(run: Run, dataset: Dataset, model: keras.Model, history: list[
         "validation_labels": dataset.y_validation,
     }
     files.write_atomic(run.path / "predictions.npz", lambda path: np.savez_compressed(path, **predictions))
-    if history:
-        table = pd.DataFrame(history)
-        files.write_atomic(run.path / "history.csv", lambda path: table.to_csv(path, index=False))
+    for name, rows in ("history.csv", history), ("curve.csv", curve):
+        if rows:
+            files.write_atomic(run.path / name, partial(pd.DataFrame(rows).to_csv, index=False))
     training = sum(row["seconds"] for row in history)
     seconds = {"training": round(training, 2), "evaluation": round(time.perf_counter() - start, 2)}
     metrics = RunMetrics(

@@ -33,7 +33,8 @@ NETWORK, AUGMENT = "network.py", "augment.py"  # the texts of what is not built 
 FIGURES = "training_curves", "confusion_matrix"
 FILES = {  # of a complete run, with what each holds
     "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
-    "history.csv": "accuracy and loss per epoch, training and validation",
+    "history.csv": "accuracy and loss of each epoch, training and validation",
+    "curve.csv": "accuracy and loss while training, ten points an epoch",
     "metrics.json": "accuracy with interval, log loss, calibration error, per-class table, confusion matrix",
     "predictions.npz": "the probabilities for every validation and test image, and the labels",
     "model.keras": "the model for Keras; takes (n, 28, 28, 1) from 0 to 255, white on black",
@@ -189,7 +190,7 @@ class Run:
         return self.metrics
 
     def history(self) -> pd.DataFrame:
-        """Read accuracy and loss, a row an epoch.
+        """Read accuracy and loss, a row an epoch; see `training.fit.Trained`.
 
         Raises
         ------
@@ -283,18 +284,6 @@ class Run:
         figure : Figure, optional
             Where to draw: ``plt.figure()`` for one that is shown. Default: one that is only ever saved.
         """
-        from matplotlib.figure import Figure
+        from mnist_utils.runs.figures import draw_figure
 
-        from mnist_utils import plots
-
-        metrics, figure = self.trained("figures yet"), figure or Figure()
-        what = f"{self.config.model} on {self.dataset_name}{self._seed}"
-        if name == "training_curves":
-            found, title = metrics.validation, f"{what}: trained on all images, without validation"
-            if found:
-                title = f"{what}: {found.accuracy:.2%} of {found.n:,} validation images correct"
-            return plots.training_curves(self.history(), title=title, figure=figure)
-        test = metrics.test
-        low, high = test.accuracy_interval
-        title = f"{what}: {test.accuracy:.2%} of {test.n:,} test images correct (95 %: {low:.2%} to {high:.2%})"
-        return plots.confusion_matrices(test.confusion_matrix, classes=self.classes, title=title, figure=figure)
+        return draw_figure(self, name, figure)

@@ -19,7 +19,7 @@ from mnist_utils.training.backend import keras, ops
 if TYPE_CHECKING:
     from mnist_utils.training.config import TrainConfig
 
-SCALARS = "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"
+SCALARS = "accuracy", "loss", "clean_accuracy", "clean_loss", "val_accuracy", "val_loss", "learning_rate"
 _DATA_CLASSES = {"scalars": 1, "text": 2, "images": 3}  # of TensorBoard's plugins: a number, a tensor, blobs
 
 

@@ -26,6 +26,7 @@ class CheckpointState:
     """A checkpoint's content besides the weights."""
 
     history: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: list[NDArray[Any]] = field(default_factory=list)
 
@@ -37,7 +38,7 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
 
 def save_checkpoint(path: Path, model: keras.Model, state: CheckpointState) -> None:
     """Write the state of a training atomically."""
-    text = json.dumps({"history": state.history, "best_epoch": state.best_epoch})
+    text = json.dumps({"history": state.history, "curve": state.curve, "best_epoch": state.best_epoch})
     arrays = {f"variable_{i}": ops.convert_to_numpy(value) for i, value in enumerate(_variables(model))}
     arrays |= {f"best_{i}": value for i, value in enumerate(state.best_weights)}
     files.write_atomic(path, lambda temporary: np.savez(temporary, state=np.array(text), **arrays))
@@ -55,7 +56,7 @@ def restore_checkpoint(path: Path, model: keras.Model) -> CheckpointState:
             best = [archive[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in archive.files))]
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read ({error}). Delete it to start the training again.") from None
-    return CheckpointState(state["history"], state["best_epoch"], best)
+    return CheckpointState(state["history"], state.get("curve", []), state["best_epoch"], best)
 
 
 def best_loss(state: CheckpointState) -> float:

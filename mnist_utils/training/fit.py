@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
-from mnist_utils._support.arrays import Images
+from mnist_utils._support.arrays import TINY, Images
 from mnist_utils._support.progress import progress_display
 from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import Dataset, load_dataset
@@ -35,12 +35,13 @@ from mnist_utils.training.config import TrainConfig
 from mnist_utils.training.contract import describe_additions
 from mnist_utils.training.epochs import epoch_images
 from mnist_utils.training.initialize import freeze_layers
-from mnist_utils.training.loop import compile_steps
+from mnist_utils.training.loop import Seen, compile_steps, curve_points
 from mnist_utils.training.optimizer import make_optimizer
 from mnist_utils.training.precision import choose_precision
 
 Initialize = Callable[[keras.Model], str]
-HISTORY = ("epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds")
+HISTORY = ("epoch", "accuracy", "loss", "clean_accuracy", "clean_loss", "val_accuracy", "val_loss", "seconds")
+_CLEAN = 2000  # training images on which an epoch ends, as they are, beside the validation images; about 0.1 s
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,16 @@ class Trained:
     model : keras.Model
         In float32, whatever precision it was trained in.
     history : list of dict
-        One per epoch: epoch (from 1), accuracy, loss, val_accuracy, val_loss, seconds.
+        One per epoch: epoch (from 1); accuracy and loss, as the training saw them, with augmentation, dropout and label
+        smoothing; clean_accuracy and clean_loss, of training images as they are, at the epoch's end; val_accuracy and
+        val_loss, of validation images; seconds.
+    curve : list of dict
+        Ten per epoch: epoch (its middle, from 0), accuracy, loss; see `loop.curve_points`.
     """
 
     model: keras.Model
     history: list[dict[str, float]]
+    curve: list[dict[str, float]]
 
 
 def load_training_data(
@@ -176,20 +182,24 @@ def train(
             if epoch + 1 < config.epochs:
                 upcoming = pool.submit(prepare_epoch, epoch + 1)
             called.begin(epoch)
+            so_far: list[Seen] = []
             with interrupts.defer_interrupt() as check_interrupt:
-                for steps, seen in train_epoch(x, y):
+                for seen in train_epoch(x, y):
                     check_interrupt()
-                    line = f"epoch {epoch + 1}/{config.epochs}  accuracy {seen['accuracy']:.2%}  loss {seen['loss']:.4f}"
-                    show(epoch + steps / called.steps, line)
-                    if called.stepped(steps, seen):
+                    so_far.append(seen)
+                    means = seen.means()
+                    line = f"epoch {epoch + 1}/{config.epochs}  accuracy {means['accuracy']:.2%}  loss {means['loss']:.4f}"
+                    show(epoch + seen.steps / called.steps, line)
+                    if called.stepped(seen.steps, means):
                         break
-            row = {"epoch": epoch + 1} | seen | _validation(inference, dataset)
+            row = {"epoch": epoch + 1} | means | _evaluate_clean(inference, dataset)
             if not math.isfinite(row["loss"] + row.get("val_loss", 0)):
                 raise TrainingError(
                     f"the loss is no longer a number in epoch {epoch + 1}: training diverged. "
                     f"Use a learning_rate below {config.learning_rate:g}."
                 )
             state.history.append(row | {"seconds": round(time.perf_counter() - start, 3)})
+            state.curve += curve_points(so_far, epoch, called.steps)
             if config.patience and (epoch == 0 or row["val_loss"] < best_loss(state)):
                 state.best_epoch, state.best_weights = epoch + 1, model.get_weights()
             try:
@@ -209,7 +219,7 @@ def train(
             dense_dropout=config.dense_dropout,
         )
         inference.set_weights(model.get_weights())
-    return Trained(inference, state.history)
+    return Trained(inference, state.history, state.curve)
 
 
 def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
@@ -219,15 +229,22 @@ def predict_probabilities(model: keras.Model, x: Images) -> NDArray[np.float32]:
         return np.asarray(model.predict(batches(1000, x[..., None]), callbacks=[between], verbose=0))
 
 
-def _validation(model: keras.Model, dataset: Dataset) -> dict[str, float]:
-    if not len(dataset.x_validation):  # validation_fraction 0
+def _evaluate_clean(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    """Compare like with like: as many training as validation images, up to 2,000, both as they are."""
+    n = len(dataset.x_validation)
+    if not n:  # validation_fraction 0
         return {}
+    some = np.linspace(0, len(dataset.x_train) - 1, min(n, _CLEAN, len(dataset.x_train))).astype(int)
+    labels = np.concatenate([dataset.y_validation, dataset.y_train[some]])
     # With `predict`, whose graph is needed at the end anyway: `evaluate` would make TensorFlow compile another one.
-    found = predict_probabilities(model, dataset.x_validation).astype(np.float64)
-    of_label = found[np.arange(len(found)), dataset.y_validation]
+    found = predict_probabilities(model, np.concatenate([dataset.x_validation, dataset.x_train[some]])).astype(np.float64)
+    loss = -np.log(np.maximum(found[np.arange(len(found)), labels], TINY))
+    correct = found.argmax(axis=1) == labels
+    parts = {"clean": slice(n, None), "val": slice(n)}
     return {
-        "val_accuracy": float((found.argmax(axis=1) == dataset.y_validation).mean()),
-        "val_loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
+        f"{part}_{name}": float(values[rows].mean())
+        for part, rows in parts.items()
+        for name, values in (("accuracy", correct), ("loss", loss))
     }
 
 
@@ -262,5 +279,6 @@ def _patience_is_over(config: TrainConfig, state: CheckpointState) -> bool:
 
 
 def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in HISTORY[1:5] if name in row)
+    shown = "accuracy", "loss", "val_accuracy", "val_loss"
+    numbers = (f"{name} {row[name]:{'.2%' if 'accuracy' in name else '.4f'}}" for name in shown if name in row)
     return f"epoch {row['epoch']:.0f}/{epochs}  {'  '.join(numbers)}  {row['seconds']:.1f} s"

@@ -27,10 +27,13 @@ HISTORY = pd.DataFrame(
         "epoch": [1, 2, 3],
         "accuracy": [0.8, 0.9, 0.95],
         "loss": [0.6, 0.3, 0.2],
+        "clean_accuracy": [0.84, 0.93, 0.97],
+        "clean_loss": [0.4, 0.2, 0.1],
         "val_accuracy": [0.85, 0.9, 0.91],
         "val_loss": [0.5, 0.3, 0.4],
     }
 )
+CURVE = pd.DataFrame({"epoch": [0.25, 0.75], "accuracy": [0.5, 0.7], "loss": [2.0, 0.9]})
 MATRIX = np.diag(np.full(10, 100))
 MATRIX[4, 9] = 7
 MATRIX[9, 4] = 2
@@ -45,13 +48,21 @@ def closed() -> Iterator[None]:
 
 @pytest.mark.parametrize(("draw", "column"), [(plots.accuracy_curves, "accuracy"), (plots.loss_curves, "loss")])
 def test_curves_show_training_and_validation(draw, column: str) -> None:  # type: ignore[no-untyped-def]
-    ax = draw(HISTORY)
-    lines = {text.get_text(): line for text, line in zip(ax.get_legend().get_texts(), ax.get_lines(), strict=False)}
-    assert set(lines) == {"training", "validation"}
-    np.testing.assert_array_equal(lines["training"].get_ydata(), HISTORY[column])
-    np.testing.assert_array_equal(lines["validation"].get_ydata(), HISTORY[f"val_{column}"])
+    ax = draw(HISTORY, CURVE)
+    lines = {str(line.get_label()): line for line in ax.get_lines()}
+    assert set(lines) == {"while training", "training images as they are", "validation images"}
+    np.testing.assert_array_equal(lines["while training"].get_xydata(), CURVE[["epoch", column]])
+    np.testing.assert_array_equal(lines["training images as they are"].get_xydata(), HISTORY[["epoch", f"clean_{column}"]])
+    np.testing.assert_array_equal(lines["validation images"].get_xydata(), HISTORY[["epoch", f"val_{column}"]])
     assert ax.get_xlabel() == "epoch"
     assert ax.get_ylabel()
+
+
+def test_a_smoothed_loss_is_not_drawn_beside_a_plain_one() -> None:
+    """Of older runs, only the former is known of the training images."""
+    older = HISTORY.drop(columns=["clean_accuracy", "clean_loss"])
+    names = [[line.get_label() for line in ax.get_lines()] for ax in plots.training_curves(older, title="").axes]
+    assert names == [["while training", "validation images"], ["validation images"]]
 
 
 def test_draws_on_the_axes_it_is_given() -> None:
@@ -64,7 +75,7 @@ def test_a_single_epoch_can_be_drawn() -> None:
     figure = plots.training_curves(HISTORY.head(1), title="one epoch")
     figure.canvas.draw()
     assert figure.get_suptitle() == "one epoch"
-    assert [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes] == [["1"], ["1"]]
+    assert [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes] == [["0", "1"], ["0", "1"]]
 
 
 SEEDS = PairedEffect("none", "dropout", "accuracy", "seed", False, (0.9, 0.92), (0.93, 0.91), 0.01, (-0.02, 0.04))

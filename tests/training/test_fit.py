@@ -18,13 +18,14 @@ from tests.lazy import lazy
 if TYPE_CHECKING:
     import keras
 
-    from mnist_utils.training import backend, checkpoint, epochs, fit
+    from mnist_utils.training import backend, checkpoint, epochs, fit, loop
 else:
     keras = lazy("keras")
     backend = lazy("mnist_utils.training.backend")
     checkpoint = lazy("mnist_utils.training.checkpoint")
     epochs = lazy("mnist_utils.training.epochs")
     fit = lazy("mnist_utils.training.fit")
+    loop = lazy("mnist_utils.training.loop")
 
 BASE: dict[str, Any] = {"dataset": "digits", "train_limit": 200, "epochs": 2, "batch_size": 50, "precision": "float32"}
 
@@ -55,7 +56,10 @@ def test_learns(digits: Dataset, tmp_path: Path) -> None:
     trained = quick(digits, tmp_path, epochs=12)
     assert trained.history[-1]["val_accuracy"] > 0.85
     assert [row["epoch"] for row in trained.history] == list(range(1, 13))
-    assert set(trained.history[0]) == set(fit.HISTORY)
+    assert tuple(trained.history[0]) == fit.HISTORY
+    assert len(trained.curve) == 12 * 4  # steps
+    assert trained.curve[0]["epoch"] == 0.125
+    assert trained.curve[0]["loss"] > 2 > trained.curve[-1]["loss"]
     assert trained.model.compute_dtype == "float32"
 
 
@@ -164,8 +168,8 @@ def test_patience_beyond_the_end_still_keeps_the_best(digits: Dataset, tmp_path:
 
 
 def test_a_loss_of_nan_is_an_error_with_advice(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {"accuracy": 0.1, "loss": float("nan")}
-    monkeypatch.setattr(fit, "compile_steps", lambda *_: lambda *_: [(4, seen)])
+    seen = loop.Seen(steps=4, images=8, labelled=8, correct=1, cross_entropy=9.0, loss=float("nan"))
+    monkeypatch.setattr(fit, "compile_steps", lambda *_: lambda *_: [seen])
     with pytest.raises(checkpoint.TrainingError, match=r"epoch 1.*learning_rate below 0.03"):
         quick(digits, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()

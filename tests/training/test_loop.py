@@ -58,9 +58,8 @@ def test_the_weights_are_those_that_keras_s_fit_gives(given: dict[str, Any], tin
         reported = list(train_epoch(x, y))
         fed = backend.batches(config.batch_size, x[..., None], y)
         fitted = theirs.fit(fed, shuffle=False, verbose=0).history
-        steps, seen = reported[-1]
-        assert steps == -(-len(x) // config.batch_size)
-        assert seen == pytest.approx({name: values[0] for name, values in fitted.items()}, rel=1e-5)
+        assert reported[-1].steps == -(-len(x) // config.batch_size)
+        assert reported[-1].means() == pytest.approx({name: values[0] for name, values in fitted.items()}, rel=1e-5)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -70,11 +69,44 @@ def test_it_trains_only_as_far_as_it_is_asked_and_reports_the_mean_so_far(tiny: 
     model = fit.compile_model(config, len(tiny.x_train))
     x, y = epochs.epoch_images(tiny.x_train, tiny.y_train, config, 0)
     reported = list(islice(loop.compile_steps(model, 4)(x, y), 2))
-    assert [steps for steps, _ in reported] == [10, 20]
-    assert int(model.optimizer.iterations) == 20
-    assert all(
-        seen["accuracy"] * steps * 4 == pytest.approx(round(seen["accuracy"] * steps * 4)) for steps, seen in reported
-    )
+    assert [(seen.steps, seen.images) for seen in reported] == [(5, 20), (10, 40)]
+    assert int(model.optimizer.iterations) == 10
+    assert 0 <= reported[0].correct <= reported[1].correct <= reported[0].correct + 20
+
+
+def test_the_cross_entropy_is_against_the_labels_of_those_images_that_have_one(tiny: Dataset) -> None:
+    """The oracle is NumPy, on a network that does not learn; every fourth image belongs to no class, as with `pictures`."""
+    config = make_config(**TINY | {"batch_size": 50, "learning_rate": 1e-12, "optimizer": "sgd", "conv_dropout": 0})
+    model = fit.compile_model(config, len(tiny.x_train))
+    targets = epochs.one_hot_targets(tiny.y_train, 0.3)
+    targets[::4] = 0.1
+    with_label = np.arange(len(targets)) % 4 > 0
+    found = np.concatenate([np.asarray(model(x[..., None], training=True)) for x in np.split(tiny.x_train, 4)])
+    of_label = found[np.arange(len(found)), tiny.y_train][with_label]
+    *_, seen = loop.compile_steps(model, 50)(tiny.x_train, targets)
+    assert (seen.images, seen.labelled) == (200, 150)
+    assert seen.correct == (found.argmax(axis=1) == tiny.y_train)[with_label].sum()
+    assert seen.cross_entropy == pytest.approx(-np.log(of_label).sum(), rel=1e-4)
+    assert seen.means()["loss"] == pytest.approx(-(targets * np.log(found)).sum(axis=1).mean(), rel=1e-4)
+
+
+def test_an_epoch_is_drawn_in_ten_parts() -> None:
+    seen = [loop.Seen(steps, steps * 8, steps * 8, steps**2, steps * 16.0, 0.0) for steps in range(3, 31, 3)]
+    rows = loop.curve_points(seen, 2, 30)
+    assert [row["epoch"] for row in rows] == pytest.approx([2 + (i + 0.5) / 10 for i in range(10)])
+    assert [row["accuracy"] for row in rows] == pytest.approx([(2 * i + 1) * 9 / 24 for i in range(10)])
+    assert {row["loss"] for row in rows} == {2.0}
+
+
+@pytest.mark.parametrize(("reported", "ends"), [([10, 20, 25], [10, 20, 25]), ([10], [10]), (list(range(1, 26)), 10)])
+def test_an_epoch_has_no_more_parts_than_reports(reported: list[int], ends: list[int] | int) -> None:
+    seen = [loop.Seen(steps, steps, steps, 0, 0.0, 0.0) for steps in reported]
+    rows = loop.curve_points(seen, 0, 25)
+    if isinstance(ends, int):
+        assert len(rows) == ends
+    else:
+        middles = [(a + b) / 50 for a, b in zip([0, *ends], ends, strict=False)]
+        assert [row["epoch"] for row in rows] == pytest.approx(middles)
 
 
 def test_a_callback_may_stop_a_training_within_an_epoch(tiny: Dataset, tmp_path: Path) -> None:
@@ -87,7 +119,7 @@ def test_a_callback_may_stop_a_training_within_an_epoch(tiny: Dataset, tmp_path:
     watch: Any = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
     config = make_config(**TINY | {"batch_size": 4, "epochs": 3})
     trained = fit.train(config, tiny, tmp_path, callbacks=[watch], progress=False)
-    assert asked == [9, 19]
+    assert asked == [4, 9, 14, 19]
     assert [row["epoch"] for row in trained.history] == [1]
 
 
