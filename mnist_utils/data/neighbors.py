@@ -124,6 +124,33 @@ def _project(projection: Any, flat: NDArray[Any]) -> Floats:
     return projection.transform(flat.astype(np.float32)).astype(np.float32)
 
 
+def nearest_in_training(dataset: Dataset, *, seed: int = 0) -> pd.DataFrame:
+    """Find the nearest training image of every validation and test image, and of as many other training images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the choice of training images: as many as there are validation images.
+
+    Returns
+    -------
+    DataFrame, a row for each image
+        part; index, of the image in its part; distance, see `nearest_neighbors`; neighbour, an index into the training
+        images; label; same_label, whether the neighbour has it, too.
+    """
+    sample = np.sort(np.random.default_rng(seed).permutation(len(dataset.x_train))[: len(dataset.x_validation)])
+    tables = []
+    for part, (images, labels) in dataset_parts(dataset).items():
+        index = sample if part == "training" else np.arange(len(images))
+        excluded = index if part == "training" else None
+        distance, neighbour = nearest_neighbors(images[index], dataset.x_train, exclude=excluded)
+        columns = {"index": index, "distance": distance, "neighbour": neighbour, "label": labels[index]}
+        same = dataset.y_train[neighbour] == labels[index]
+        tables.append(pd.DataFrame({"part": part, **columns, "same_label": same}))
+    return pd.concat(tables, ignore_index=True)
+
+
 @_one_thread
 def most_atypical(images: Images, labels: Labels, count: int, *, components: int = 30) -> list[Indices]:
     """Find the images of each digit that are least like the others of that digit.

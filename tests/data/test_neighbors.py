@@ -76,6 +76,21 @@ def test_an_image_is_not_its_own_neighbour_but_its_copy_is(digits: Dataset) -> N
 # --- odd images, and a map --------------------------------------------------------------------------------
 
 
+def test_every_part_is_compared_with_the_other_training_images(digits: Dataset) -> None:
+    near = neighbors.nearest_in_training(digits, seed=1)
+    sizes = {"training": len(digits.x_validation), "validation": len(digits.x_validation), "test": len(digits.x_test)}
+    assert near["part"].value_counts().to_dict() == sizes
+    known = digits.x_train.reshape(len(digits.x_train), -1) / 255
+    for part, (images, labels) in exploration.dataset_parts(digits).items():
+        rows = near[near["part"] == part]
+        distances = cdist(images[rows["index"]].reshape(len(rows), -1) / 255, known)
+        if part == "training":
+            distances[np.arange(len(rows)), rows["index"]] = np.inf
+        np.testing.assert_allclose(rows["distance"], distances.min(axis=1), atol=1e-9)
+        np.testing.assert_array_equal(rows["label"], labels[rows["index"]])
+        np.testing.assert_array_equal(rows["same_label"], digits.y_train[rows["neighbour"]] == rows["label"])
+
+
 def test_an_image_with_an_incorrect_label_is_atypical_of_it(digits: Dataset) -> None:
     labels = digits.y_train.copy()
     mislabelled = int(np.flatnonzero(labels == 0)[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.paths import CLONE
 
 _SECONDS = 300  # for one cell
+_SANITIZE = Path(__file__).with_name("sanitize.cfg")
 
 
 def execute(
@@ -22,7 +23,8 @@ def execute(
     """
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "nbval.plugin", "--nbval" if compare else "--nbval-lax",
-         "--nbval-current-env", f"--nbval-cell-timeout={_SECONDS}", "--color=no", "-o", "addopts=", "-p", "no:cacheprovider",
+         "--nbval-current-env", f"--nbval-cell-timeout={_SECONDS}", f"--nbval-sanitize-with={_SANITIZE}", "--color=no",
+         "-o", "addopts=", "-p", "no:cacheprovider",
          "-q", str(path)],
         # The other plugins take two seconds to load.
         env=os.environ | {"PYTHONPATH": str(package), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment,
