@@ -13,7 +13,7 @@ def test_the_metrics_are_those_of_the_recorded_predictions(tiny_run: Run) -> Non
     table = metrics_table(tiny_run)
     assert list(table.index) == ["validation", "test"]
     for part in "validation", "test":
-        probabilities, labels = tiny_run.predictions(part)  # type: ignore[arg-type]
+        probabilities, labels = tiny_run.predictions(part)
         row = table.loc[part]
         assert row["images"] == len(labels)
         assert row["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
