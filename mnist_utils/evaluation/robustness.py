@@ -15,6 +15,7 @@ from mnist_utils._support.arrays import Images, Labels
 from mnist_utils._support.own_function import OwnFunction
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset
+from mnist_utils.data.graded_corruptions import GRADED, SEVERITIES, corrupt_graded
 from mnist_utils.data.own_change import change_images
 from mnist_utils.evaluation.statistics import accuracy_interval, holm_correction, mcnemar_test, wilson_interval
 
@@ -133,3 +134,56 @@ def _robustness_row(
         return row | {"difference": np.nan, "p_value": np.nan}
     found = mcnemar_test(clean, correct)
     return row | {"difference": found.difference, "p_value": found.p_value}
+
+
+def measure_severities(predict: Callable[[Images], NDArray[Any]], x: Images, y: Labels, *, seed: int = 0) -> pd.DataFrame:
+    """Evaluate a model on the graded corruptions, which are none of MNIST-C's fifteen: choose on these.
+
+    Parameters
+    ----------
+    predict, x, y, seed
+        See `measure_robustness`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each corruption and severity, 0 (clean) to 5: change, severity, n, accuracy, low, high (Wilson's 95 %
+        interval), confidence (mean).
+    """
+    clean = _severity_row(predict(x), y)
+    rows: list[dict[str, Any]] = []
+    for name in GRADED:
+        rows.append({"change": name, "severity": 0} | clean)
+        for severity in SEVERITIES:
+            found = _severity_row(predict(corrupt_graded(x, name, severity, seed)), y)
+            rows.append({"change": name, "severity": severity} | found)
+    return pd.DataFrame(rows)
+
+
+def _severity_row(probabilities: NDArray[Any], y: Labels) -> dict[str, float]:
+    correct = int((probabilities.argmax(axis=1) == y).sum())
+    low, high = wilson_interval(correct, len(y))
+    confidence = float(probabilities.max(axis=1).mean())
+    return {"n": len(y), "accuracy": correct / len(y), "low": low, "high": high, "confidence": confidence}
+
+
+def relative_corruption_error(accuracy: pd.Series, baseline: pd.Series) -> float:
+    """Return the mean corruption error (mCE) of a model relative to a baseline.
+
+    Each corruption's error is divided by the baseline's, then averaged: an easy corruption counts as much as a hard one.
+
+    Parameters
+    ----------
+    accuracy, baseline : Series
+        Accuracies, 0 to 1, of both, with the same corruptions as index; no accuracy of the baseline is 1.
+
+    Returns
+    -------
+    float
+        1 for a model as good as the baseline, 0 for one without errors.
+
+    References
+    ----------
+    Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions and perturbations. ICLR.
+    """
+    return float(((1 - accuracy) / (1 - baseline.loc[accuracy.index])).mean())

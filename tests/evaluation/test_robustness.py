@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -12,6 +13,8 @@ from mnist_utils._support.arrays import Images
 from mnist_utils._support.own_function import read_function
 from mnist_utils.data.corruptions import MNIST_C, OTHERS, corrupt
 from mnist_utils.data.datasets import Dataset, load_dataset
+from mnist_utils.data.graded_corruptions import corrupt_graded
+from mnist_utils.evaluation import robustness
 from mnist_utils.evaluation.robustness import Robustness, measure_robustness
 from mnist_utils.evaluation.statistics import mcnemar_test, wilson_interval
 
@@ -113,3 +116,25 @@ def test_a_corruption_of_yours_takes_no_others_place(digits: Dataset) -> None:
     own = read_function(fog, option="corruption", default="corrupt")
     with pytest.raises(ConfigError, match="corruption: two are called fog; allowed: a function of another name"):
         measure_robustness(predict, digits.x_test[:5], digits.y_test[:5], own=(own,))
+
+
+def test_severities_are_measured_one_by_one(digits: Dataset) -> None:
+    """The table's numbers are those of a loop."""
+    x, y = digits.x_test[:60], digits.y_test[:60]
+
+    table = robustness.measure_severities(predict, x, y, seed=3)
+    assert len(table) == 10 * 6
+    for name in "snow", "contrast":
+        for severity in 0, 2, 5:
+            found = predict(corrupt_graded(x, name, severity, 3) if severity else x)
+            (row,) = table.query("change == @name and severity == @severity").to_dict("records")
+            assert row["accuracy"] == (found.argmax(axis=1) == y).mean()
+            assert row["confidence"] == pytest.approx(found.max(axis=1).mean())
+            assert row["low"] < row["accuracy"] < row["high"] or row["accuracy"] == 0
+
+
+def test_the_relative_error_is_a_mean_of_ratios() -> None:
+    baseline = pd.Series({"fog": 0.2, "snow": 0.9, "rain": 0.5})
+    assert robustness.relative_corruption_error(baseline, baseline) == pytest.approx(1)
+    better = pd.Series({"snow": 0.95, "fog": 0.8})  # half and a quarter of the errors, in another order
+    assert robustness.relative_corruption_error(better, baseline) == pytest.approx(0.375)
