@@ -21,7 +21,7 @@ from benchmarks.results import arguments, publish, where
 from mnist_utils.data.augmentation import AUGMENTATIONS
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.robustness import Robustness, measure_robustness, measure_severities
-from mnist_utils.evaluation.statistics import holm_correction
+from mnist_utils.evaluation.statistics import format_p_value, holm_correction
 from mnist_utils.training import fit
 from mnist_utils.training.config import make_config
 
@@ -60,7 +60,7 @@ def _measure(seeds: int, epochs: int, images: int) -> str:
         f"mean difference to the kind before, over the seeds, on the graded corruptions, with Student's interval at "
         f"{level:.1%}, so that all {len(steps)} together hold at 95 %; p is of the paired t test, corrected after Holm.",
         "",
-        "| augment | clean | graded, mean | step, points | p | MNIST-C, mean | its worst | inverted | `digits` |",
+        "| augment | clean | graded, mean | step, points | corrected p | MNIST-C, mean | its worst | inverted | `digits` |",
         "|---|---:|---:|---:|---:|---:|---|---:|---:|",
     ]
     for kind, trials in found.items():
@@ -91,7 +91,8 @@ def _train(kind: str, seed: int, epochs: int, dataset: Dataset, digits: Dataset)
 def _step(differences: np.ndarray, p_value: float, level: float) -> str:
     low, high = ttest_1samp(differences, 0).confidence_interval(level)
     significance = "" if p_value < 0.05 else " (not significant)"
-    return f"{100 * differences.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f}){significance} | {p_value:.2g}"
+    between = f"{100 * low:+z.1f} to {100 * high:+z.1f}"
+    return f"{100 * differences.mean():+z.1f} ({between}){significance} | {format_p_value(p_value)}"
 
 
 if __name__ == "__main__":

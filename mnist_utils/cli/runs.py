@@ -135,11 +135,11 @@ def _print_robustness(run: Run, found: Robustness) -> None:
     table.add_column("against clean, percentage points", justify="right")
     for row in found.table.reset_index().to_dict("records"):
         significance = "" if row["p_value"] < 0.05 else " (not significant)"
-        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+.1f}{significance}"
-        between = f"{100 * row['low']:.1f}-{100 * row['high']:.1f}"
+        against = "" if math.isnan(row["p_value"]) else f"{100 * row['difference']:+z.2f}{significance}"
+        between = f"{100 * row['low']:.2f}-{100 * row['high']:.2f}"
         name = row["change"].replace("_", " ")
         confidence = f"{row['confidence']:.1%}"
-        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.1%}", between, confidence, against)
+        table.add_row(name, row["group"], f"{row['n']:,}", f"{row['accuracy']:.2%}", between, confidence, against)
     low, high = found.mean_interval
     print(run.describe())
     show_table(table)
@@ -213,6 +213,7 @@ def compare_command(
     """Test whether run B is better than run A on the same validation images."""
     from dataclasses import asdict
 
+    from mnist_utils.evaluation.statistics import format_p_value
     from mnist_utils.runs.compare import compare_runs
     from mnist_utils.runs.find import read_run, results_dir
 
@@ -228,10 +229,9 @@ def compare_command(
         accuracy = format_accuracy(run.trained().test if test else run.trained().validated())
         print(f"{letter}  {run.name}: {accuracy} of {found.n:,} {run.dataset_name} {part} images")
     print(f"only A is correct on {found.only_a} images, only B on {found.only_b}")
-    print(
-        f"B minus A: {100 * found.difference:+.2f} percentage points (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
-    )
-    print(f"McNemar's exact test: p = {found.p_value:.2g}")
+    between = f"{100 * low:+z.2f} to {100 * high:+z.2f}"
+    print(f"B minus A: {100 * found.difference:+z.2f} percentage points (95 % interval {between})")
+    print(f"McNemar's exact test: {format_p_value(found.p_value)}")
     if found.p_value >= 0.05:
         print("Verdict: the difference is not significant on these images.")
     else:

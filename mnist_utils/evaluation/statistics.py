@@ -54,6 +54,11 @@ def accuracy_interval(values: NDArray[np.float64]) -> tuple[float, float, float]
     return mean, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
+def format_p_value(p: float) -> str:
+    """Write a p-value as papers do: ``p = 0.03``, but ``p < 0.001``, as 0 it never is."""
+    return f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
 @dataclass(frozen=True)
 class PairedComparison:
     """Two classifiers on the same images.

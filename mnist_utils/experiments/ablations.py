@@ -207,7 +207,7 @@ def verdict_sentence(claim: str, effect: PairedEffect, threshold: float | None =
 
 def format_amount(value: float, effect: PairedEffect) -> str:
     """Write a ratio as ``1.32 times``, a difference of accuracies as ``+0.45 points`` (of per cent)."""
-    return f"{value:.2f} times" if effect.is_ratio else f"{100 * value:+.2f} points"
+    return f"{value:.2f} times" if effect.is_ratio else f"{100 * value:+z.2f} points"
 
 
 def _between(effect: PairedEffect) -> str:

@@ -15,7 +15,7 @@ from mnist_utils.evaluation.calibration import (
     reliability_bins,
 )
 from mnist_utils.evaluation.metrics import compute_metrics, edit_distance
-from mnist_utils.evaluation.statistics import holm_correction, mcnemar_test, wilson_interval
+from mnist_utils.evaluation.statistics import format_p_value, holm_correction, mcnemar_test, wilson_interval
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = RANDOM.dirichlet(np.full(10, 0.3), 500).astype(np.float32)
@@ -208,3 +208,10 @@ def test_calibration_error_interval_of_perfect_predictions_is_zero() -> None:
 )
 def test_edit_distance(one: str, other: str, distance: int) -> None:
     assert edit_distance(one, other) == edit_distance(other, one) == distance
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0, "p < 0.001"), (1e-300, "p < 0.001"), (0.00123, "p = 0.0012"), (0.05, "p = 0.05"), (1.0, "p = 1")]
+)
+def test_a_p_value_is_never_written_as_nothing(p: float, text: str) -> None:
+    assert format_p_value(p) == text
