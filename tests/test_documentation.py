@@ -16,14 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import typer
 import yaml
 
+from benchmarks.runs import collect_runs
 from mnist_utils.cli import main
 from mnist_utils.cli.options import train_options
 from mnist_utils.cli.train import train_command
 from mnist_utils.data.datasets import load_dataset
+from mnist_utils.evaluation.statistics import wilson_interval
 from tests import pictures
 from tests.conftest import Cli
 from tests.data.test_own import write_csv, write_shapes
@@ -105,6 +108,24 @@ def test_the_first_page_is_short() -> None:
     content = (CLONE / "README.md").read_bytes()
     assert len(content) <= 6_000
     assert len(content.splitlines()) <= 110
+
+
+def test_the_table_of_results_is_that_of_the_runs() -> None:
+    """The CSV is what the benchmarks printed, and the README's rows are its first seeds and the committed run."""
+    kept = pd.read_csv(CLONE / "benchmarks" / "runs.csv")
+    collected = collect_runs((CLONE / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8"))
+    pd.testing.assert_frame_equal(kept, collected)
+    text = (CLONE / "README.md").read_text(encoding="utf-8")
+    stated = re.findall(
+        r"^\| `(\w+).*? \| (\d+) \| (\d+) (s|min) \| ([\d.]+) % \(([\d.]+)-([\d.]+)\) \|$", text, re.MULTILINE
+    )
+    shown = kept[kept["seed"] == 0]
+    assert len(stated) == len(shown) == 3
+    for (model, epochs, time, unit, *accuracy), row in zip(stated, shown.to_dict("records"), strict=True):
+        low, high = wilson_interval(10_000 - row["test errors"], 10_000)
+        assert (model, int(epochs)) == (row["model"], row["epochs"])
+        assert int(time) == (row["training, s"] if unit == "s" else round(row["training, s"] / 60))
+        assert accuracy == [f"{row['test accuracy, %']:.2f}", f"{100 * low:.2f}", f"{100 * high:.2f}"]
 
 
 def test_the_first_page_has_every_command() -> None:

@@ -59,7 +59,9 @@ def train_options() -> list[inspect.Parameter]:
         )
         # Text: TrainConfig is what checks it, in the same words at every door.
         options.append(_option(name, Annotated[str | None, option], None))
+    config_help = "a run's config.json, to repeat it, or a YAML file of hyper-parameters; other options override it"
     fixed: list[tuple[str, Any, Any]] = [
+        ("config", Annotated[Path | None, typer.Option("--config", "-f", help=config_help, show_default=False)], None),
         (
             "run",
             Annotated[str | None, typer.Option(help="name of the run's folder", show_default="date and model")],

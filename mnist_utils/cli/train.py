@@ -52,6 +52,7 @@ def data_command(
 
 def train_command(
     *,
+    config: Path | None,
     run: str | None,
     results: Path | None,
     data_dir: Path | None,
@@ -71,33 +72,36 @@ def train_command(
     from mnist_utils.runs.record import check_resumable, find_start, make_initialize, record_run
     from mnist_utils.training.config import make_config
 
-    config = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
+    if config:  # what was not given is None, or False for a flag
+        given = {name: value for name, value in hyper_parameters.items() if value not in (None, False)}
+        hyper_parameters |= _read_config(config) | given
+    settings = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
     folder = results_dir(results)
-    name = new_run_name(config, folder) if run is None else new_run_folder(run, folder).name
+    name = new_run_name(settings, folder) if run is None else new_run_folder(run, folder).name
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     try:
         with console.status("loading TensorFlow and the data") as status:
             from mnist_utils.runs.tensorboard import tensorboard_callback, write_result
             from mnist_utils.training.fit import check_network, load_training_data
 
-            config, dataset = load_training_data(
-                config, data_dir=data_dir, done=lambda at, n: status.update(f"reading pictures: {at:,} of {n:,}")
+            settings, dataset = load_training_data(
+                settings, data_dir=data_dir, done=lambda at, n: status.update(f"reading pictures: {at:,} of {n:,}")
             )
-            start = find_start(config, folder, dataset.sha256)
-            notes = [dataset.note, *check_network(config, len(dataset.classes), make_initialize(config, folder))]
+            start = find_start(settings, folder, dataset.sha256)
+            notes = [dataset.note, *check_network(settings, len(dataset.classes), make_initialize(settings, folder))]
         for note in filter(None, notes):
             console.print(f"note: {note}", style="yellow")
         already, callbacks = is_trained(folder / name), []
         if not already:
-            done = check_resumable(folder / name, config, dataset)
+            done = check_resumable(folder / name, settings, dataset)
             if tensorboard is not None:
-                callbacks.append(tensorboard_callback(tensorboard, name, config))
+                callbacks.append(tensorboard_callback(tensorboard, name, settings))
             console.print(
-                f"{f'resuming after epoch {done}:' if done else 'training'} {config.model} on {dataset.name} "
-                f"({len(dataset.x_train):,} images, {format_epochs(config.epochs)}, batch size {config.batch_size}, "
-                f"seed {config.seed}){f' from run {start.name}' if start else ''} into {folder / name}"
+                f"{f'resuming after epoch {done}:' if done else 'training'} {settings.model} on {dataset.name} "
+                f"({len(dataset.x_train):,} images, {format_epochs(settings.epochs)}, batch size {settings.batch_size}, "
+                f"seed {settings.seed}){f' from run {start.name}' if start else ''} into {folder / name}"
             )
-        made = record_run(config, dataset, name, folder, callbacks=callbacks, progress=not quiet)
+        made = record_run(settings, dataset, name, folder, callbacks=callbacks, progress=not quiet)
         if tensorboard is not None:
             write_result(made, tensorboard, curves=already)
             needed = "" if find_spec("tensorboard") else "  (needs: pip install tensorboard)"
@@ -116,6 +120,22 @@ def train_command(
         print(json.dumps(found | asdict(made.trained())))
     else:
         print_result(made)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read hyper-parameters from a run's ``config.json`` or from a YAML file; own functions are those kept beside it."""
+    from mnist_utils.pipeline.parameters import read_parameters_file
+    from mnist_utils.runs.run import AUGMENT, NETWORK
+
+    content = read_parameters_file(path)
+    values: dict[str, Any] = content["config"] if isinstance(content.get("config"), dict) else content
+    for field, kept in ("model", NETWORK), ("augment", AUGMENT):
+        name, is_own, _ = str(values.get(field, "")).partition("@")  # mine.py:wider@1a2b3c4d
+        if is_own:
+            file, _, function = name.rpartition(":") if ":" in name else (name, "", "")
+            function = function or ("" if file.endswith(".py") else name)
+            values[field] = f"{path.with_name(kept)}{f':{function}' if function else ''}"
+    return values
 
 
 def _remove_if_empty(folder: Path) -> None:
