@@ -35,6 +35,7 @@ from mnist_utils.plots.images import (
     picture_and_prediction,
     preprocessing_steps,
 )
+from mnist_utils.plots.intervals import slice_error_rates
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -75,6 +76,7 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage_curve",
     "robustness_bars",
+    "slice_error_rates",
     "training_curves",
     "values_by_digit",
 ]

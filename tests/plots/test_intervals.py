@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from mnist_utils import plots
+from mnist_utils.evaluation.slices import slice_errors
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+def intervals(ax: Any) -> list[tuple[float, float, float]]:
+    """Return the point and the ends of each horizontal interval, from the top to the bottom."""
+    found = []
+    for bar in ax.containers:
+        ((left, _), (right, _)) = bar.lines[2][0].get_segments()[0]
+        found.append((float(bar.lines[0].get_xdata()[0]), float(left), float(right)))
+    return found
+
+
+def test_each_slice_has_its_rate_its_interval_and_its_counts() -> None:
+    incorrect = np.arange(200) % 8 == 0
+    incorrect[:20] = True
+    groups = {"first": np.arange(200) < 30, "parity": np.where(np.arange(200) % 2, "odd", "even")}
+    table = slice_errors(incorrect, groups)
+    ax: Any = plots.slice_error_rates(table, overall=incorrect.mean(), title="slices")
+    np.testing.assert_allclose(intervals(ax), table[["rate", "low", "high"]])
+    errors = [f"{count} of {n}" for count, n in zip(table["errors"], table["n"], strict=True)]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == [f"first  ({errors[0]})", f"even  ({errors[1]})", f"odd  ({errors[2]})"]
+    assert [text.get_text() for text in ax.texts] == ["parity", "all images"]
+    filled = [bar.lines[0].get_markerfacecolor() != "white" for bar in ax.containers]
+    assert filled == (table["p_value"] < 0.05).tolist()
+    assert True in filled
+    assert ax.get_title() == "slices"
+    assert ax.get_xlim()[0] == 0
+    ax.figure.canvas.draw()
