@@ -5,6 +5,7 @@ Usage: ``from mnist_utils import plots``, then ``plots.confusion_matrix(...)``.
 
 from mnist_utils.plots.calibration import (
     confidence_histogram,
+    coverage_of_sets,
     reliability_before_after,
     reliability_diagram,
     risk_coverage_curve,
@@ -57,6 +58,7 @@ __all__ = [
     "confused_pairs_bars",
     "confusion_matrices",
     "confusion_matrix",
+    "coverage_of_sets",
     "digit_bars",
     "digit_boxes",
     "digit_map",
