@@ -36,7 +36,7 @@ from mnist_utils.plots.images import (
     picture_and_prediction,
     preprocessing_steps,
 )
-from mnist_utils.plots.intervals import slice_error_rates
+from mnist_utils.plots.intervals import ood_areas, slice_error_rates
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -68,6 +68,7 @@ __all__ = [
     "latencies",
     "loss_curves",
     "nearest_distances",
+    "ood_areas",
     "paired_comparison",
     "paired_interval",
     "paired_values",

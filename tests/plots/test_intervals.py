@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from mnist_utils import plots
+from mnist_utils.evaluation.ood import compare_ood_scores
 from mnist_utils.evaluation.slices import slice_errors
 
 
@@ -44,4 +45,18 @@ def test_each_slice_has_its_rate_its_interval_and_its_counts() -> None:
     assert True in filled
     assert ax.get_title() == "slices"
     assert ax.get_xlim()[0] == 0
+    ax.figure.canvas.draw()
+
+
+def test_each_score_and_kind_has_its_area() -> None:
+    random = np.random.default_rng(0)
+    known = {"confidence": random.normal(2, 1, 60), "energy": random.normal(-1, 1, 60)}
+    others = {kind: {name: random.normal(0, 1, 40) for name in known} for kind in ("noise", "letters")}
+    table = compare_ood_scores(known, others)
+    ax: Any = plots.ood_areas(table, title="scores")
+    by_kind = table.swaplevel().loc[["noise", "letters"]]
+    wanted = by_kind.loc[[("noise", "confidence"), ("noise", "energy"), ("letters", "confidence"), ("letters", "energy")]]
+    np.testing.assert_allclose(intervals(ax), wanted[["auroc", "low", "high"]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["confidence", "energy"] * 2
+    assert [text.get_text() for text in ax.texts] == ["noise (n = 40)", "letters (n = 40)", "chance"]
     ax.figure.canvas.draw()
