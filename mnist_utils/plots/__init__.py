@@ -36,7 +36,7 @@ from mnist_utils.plots.images import (
     picture_and_prediction,
     preprocessing_steps,
 )
-from mnist_utils.plots.intervals import ood_areas, slice_error_rates
+from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_rates
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -50,6 +50,7 @@ from mnist_utils.plots.training import (
 __all__ = [
     "accuracy_bars",
     "accuracy_curves",
+    "attack_curves",
     "attribution_rows",
     "class_balance",
     "class_means",

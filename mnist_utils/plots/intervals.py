@@ -66,6 +66,26 @@ def ood_areas(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
     return ax
 
 
+def attack_curves(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the accuracy against the size of the change, for each attack, with a band for its 95 % interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `evaluation.adversarial.accuracy_under_attack`; at most two attacks.
+    """
+    ax = ax or plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    styles = (TRAINING_COLOR, "o", "-"), (VALIDATION_COLOR, "s", "--")
+    for (attack, rows), (colour, marker, line) in zip(table.groupby("attack", sort=False), styles, strict=False):
+        ax.plot(rows["epsilon"], rows["accuracy"], color=colour, marker=marker, linestyle=line, label=str(attack))
+        ax.fill_between(rows["epsilon"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel="most that a pixel changes (1: from black to white)", ylabel="accuracy", ylim=(-0.03, 1.03), title=title)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax
+
+
 def _grouped_intervals(groups: Mapping[str, Sequence[_Row]], ax: Axes | None) -> Axes:
     """Draw points with intervals from top to bottom, under the names of their groups; a group without a name has none."""
     lines = sum(len(rows) + 1.6 * bool(name) for name, rows in groups.items())

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -59,4 +60,21 @@ def test_each_score_and_kind_has_its_area() -> None:
     np.testing.assert_allclose(intervals(ax), wanted[["auroc", "low", "high"]])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["confidence", "energy"] * 2
     assert [text.get_text() for text in ax.texts] == ["noise (n = 40)", "letters (n = 40)", "chance"]
+    ax.figure.canvas.draw()
+
+
+def test_each_attack_is_a_curve_with_its_band() -> None:
+    rows = [
+        ("FGSM", 0.0, 0.9, 0.8, 0.95),
+        ("FGSM", 0.1, 0.7, 0.6, 0.8),
+        ("PGD", 0.0, 0.9, 0.8, 0.95),
+        ("PGD", 0.1, 0.2, 0.1, 0.3),
+    ]
+    table = pd.DataFrame(rows, columns=["attack", "epsilon", "accuracy", "low", "high"])
+    ax: Any = plots.attack_curves(table, title="attacks")
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0, 0.9], [0.1, 0.7]], [[0, 0.9], [0.1, 0.2]]]
+    for band, (_, own) in zip(ax.collections, table.groupby("attack"), strict=True):
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+        assert corners == {*zip(own["epsilon"], own["low"], strict=True), *zip(own["epsilon"], own["high"], strict=True)}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["FGSM", "PGD"]
     ax.figure.canvas.draw()
