@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils._support.arrays import Images
+from mnist_utils._support.arrays import TINY, Images
 from mnist_utils.evaluation.evidence import choose_baselines, integrated_gradients
 from mnist_utils.evaluation.flips import deepfool
-from mnist_utils.training.backend import keras
+from mnist_utils.training.backend import keras, layers
+from mnist_utils.training.build import ends_in_softmax
 
 Floats = NDArray[np.float32]
 
@@ -24,11 +25,33 @@ def penultimate_features(model: keras.Model, images: Images) -> Floats:
     model : keras.Model
     images : uint8 array, shape (n, 28, 28), n > 0
     """
-    before = keras.Model(model.input, model.layers[-1].input)
+    found = _in_parts(keras.Model(model.input, model.layers[-1].input), images)
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+
+
+def model_logits(model: keras.Model, images: Images) -> Floats:
+    """Return what a model's softmax is computed from; float32, shape (n, classes).
+
+    Where the model does not end in a softmax, it is the logarithm of its probabilities, whose log-sum-exp is 0.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : uint8 array, shape (n, 28, 28), n > 0
+    """
+    last = model.layers[-1]
+    if ends_in_softmax(model):
+        weights, *bias = last.get_weights()
+        return np.asarray(sum(bias, _in_parts(keras.Model(model.input, last.input), images) @ weights))
+    if isinstance(last, layers.Softmax):
+        return _in_parts(keras.Model(model.input, last.input), images)
+    return np.log(np.maximum(_in_parts(model, images), np.float32(TINY)))
+
+
+def _in_parts(model: keras.Model, images: Images) -> Floats:
     parts = (images[start : start + 1000, ..., None] for start in range(0, len(images), 1000))
     # Not with `predict`, which would compile a graph in each call.
-    found = np.concatenate([np.asarray(before(part, training=False), np.float32) for part in parts])
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+    return np.concatenate([np.asarray(model(part, training=False), np.float32) for part in parts])
 
 
 def nearest_by_features(known: Floats, queries: Floats, k: int = 5) -> tuple[NDArray[np.intp], Floats]:

@@ -57,7 +57,12 @@ def _binned(
     """Return each image's bin, its confidence, and whether its prediction is correct."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == np.asarray(labels)
-    return np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1), confidence, correct
+    return _bin_index(confidence, bins), confidence, correct
+
+
+def _bin_index(values: NDArray[np.float64], bins: int) -> NDArray[np.intp]:
+    """Return the bin of each value between 0 and 1; a bin includes its upper edge."""
+    return np.clip(np.ceil(values * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
@@ -80,6 +85,87 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, b
     """
     found = reliability_bins(probabilities, labels, bins)
     return float(np.nansum(found.n * np.abs(found.accuracy - found.confidence)) / found.n.sum())
+
+
+def adaptive_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
+    """Return the mean gap between confidence and accuracy over bins with equally many images.
+
+    Bins of equal width put nearly all images of a good model into the last one, where gaps of both signs cancel. These bins
+    are narrow where the images are. Images of equal confidence stay together.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes), n > 0
+    labels : integer array, shape (n,)
+    bins : int
+
+    Returns
+    -------
+    float, 0 to 1; sampling error alone makes it more than 0
+
+    References
+    ----------
+    Nguyen and O'Connor (2015), Posterior calibration and exploratory analysis for natural language processing models. EMNLP.
+    """
+    _, confidence, correct = _binned(probabilities, labels, bins)
+    edges = np.quantile(confidence, np.arange(1, bins) / bins)
+    return _mean_gap(np.searchsorted(edges, confidence), correct - confidence, bins)
+
+
+def classwise_calibration_error(probabilities: NDArray[Any], labels: ArrayLike, bins: int = 15) -> float:
+    """Return the calibration error of each class's probability, not only of the predicted one's, as a mean over classes.
+
+    Of the images to which a model gives a 3 a probability of 10 %, one in ten should be a 3.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes), n > 0
+    labels : integer array, shape (n,)
+    bins : int
+        Bins of equal width between 0 and 1, for each class; a bin includes its upper edge.
+
+    Returns
+    -------
+    float, 0 to 1; with many classes small, as most probabilities are about 0
+
+    References
+    ----------
+    Kull, Perello-Nieto, Kaengsepp, Silva Filho, Song, Flach (2019), Beyond temperature scaling: obtaining well-calibrated
+    multi-class probabilities with Dirichlet calibration. NeurIPS.
+    """
+    exact = probabilities.astype(np.float64)
+    gaps = (np.arange(exact.shape[1]) == np.asarray(labels)[:, None]) - exact
+    index = _bin_index(exact, bins)
+    return float(np.mean([_mean_gap(at, gap, bins) for at, gap in zip(index.T, gaps.T, strict=True)]))
+
+
+def _mean_gap(index: NDArray[np.intp], gap: NDArray[np.float64], bins: int) -> float:
+    """Return the absolute value of each bin's mean gap, averaged over images."""
+    return float(np.abs(np.bincount(index, gap, bins)).sum() / len(index))
+
+
+def brier_score(probabilities: NDArray[Any], labels: ArrayLike) -> float:
+    """Return the mean squared distance of the probabilities from the truth: 1 for the true class, 0 for the others.
+
+    It is Brier's own form, the sum over all classes; with two classes it is twice the form that has one term. Like the log
+    loss, it is least for the true probabilities, and so measures calibration and discrimination together.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes), n > 0
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    float, 0 (certain and correct) to 2 (certain and incorrect)
+
+    References
+    ----------
+    Brier (1950), Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+    """
+    distance = probabilities.astype(np.float64)
+    distance[np.arange(len(distance)), np.asarray(labels)] -= 1
+    return float((distance**2).sum(axis=1).mean())
 
 
 def calibration_error_interval(
@@ -112,8 +198,7 @@ def calibration_error_interval(
     random, gap = np.random.default_rng(seed), correct - confidence
 
     def error(gaps: NDArray[np.float64], at: NDArray[np.intp]) -> float:
-        # `expected_calibration_error`, with the bins computed once
-        return float(np.abs(np.bincount(at, gaps, bins)).sum() / len(at))
+        return _mean_gap(at, gaps, bins)  # `expected_calibration_error`, with the bins computed once
 
     found = bootstrap(
         (np.arange(len(index)),),

@@ -144,6 +144,34 @@ def risk_coverage(probabilities: NDArray[Any], labels: ArrayLike) -> pd.DataFram
     )
 
 
+def risk_coverage_area(probabilities: NDArray[Any], labels: ArrayLike) -> tuple[float, float]:
+    """Return the area under the risk-coverage curve (AURC), and its excess over that of the best order (E-AURC).
+
+    The area is the mean risk over all coverages. It is low if there are few errors, or if they come last. The best order has
+    every error after every correct prediction, so the excess tells how well the confidence ranks, whatever the accuracy.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes), n > 0
+    labels : integer array, shape (n,)
+
+    Returns
+    -------
+    area, excess : float, 0 to 1
+        Of images of equal confidence, the mean over their orders.
+
+    References
+    ----------
+    Geifman, Uziel, El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers. ICLR.
+    """
+    curve = risk_coverage(probabilities, labels)
+    n, errors = int(curve["predicted"].iloc[-1]), int(curve["errors"].iloc[-1])
+    predicted = np.arange(1, n + 1)
+    found = np.interp(predicted, np.append(0, curve["predicted"]), np.append(0, curve["errors"]))
+    area, least = (float((some / predicted).mean()) for some in (found, np.maximum(0, predicted - (n - errors))))
+    return area, area - least
+
+
 def threshold_for_accuracy(accuracy: float, probabilities: NDArray[Any], labels: ArrayLike) -> float:
     """Find the lowest confidence threshold that reaches an accuracy on new images, as far as these can tell.
 

@@ -7,8 +7,84 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, logsumexp
 from scipy.stats import norm, rankdata
+
+Scores = Mapping[str, NDArray[np.floating]]
+
+
+def ood_scores(
+    logits: NDArray[np.floating],
+    features: NDArray[np.floating] | None = None,
+    known: NDArray[np.floating] | None = None,
+    k: int = 5,
+) -> dict[str, NDArray[np.float64]]:
+    """Compute scores that are to be high for digits and low for out-of-distribution images.
+
+    No score is the best for all models. The softmax ignores a number that is added to all logits of an image, so training
+    does not fix it, but the energy and the largest logit contain it. A model trained with images of no digit (``--augment
+    pictures``) may lower all logits of a digit together: in the run `reference` their mean is -15 for digits, -5 for
+    photographs and noise, -2 for letters, and the energy's AUROC is 1 to 6 %: it ranks them the wrong way round. Centred
+    logits, less their mean, do not contain that number, and their energy has 99.5 % or more. For a model that never saw such
+    images, centring may harm: with label smoothing, noise fell from 89 to 8 % in a short training.
+
+    Parameters
+    ----------
+    logits : float array, shape (n, classes)
+        See `attribution.model_logits`.
+    features, known : float arrays, shapes (n, units) and (m, units), m >= k, optional
+        The images' and the training images' `attribution.penultimate_features`.
+    k : int
+        Whose similarity counts: that of the k-th nearest training image.
+
+    Returns
+    -------
+    dict of float64 arrays, shape (n,)
+        ``confidence`` (the largest probability), ``energy`` (log-sum-exp of the logits: the negative of the paper's energy),
+        ``largest logit``, ``energy, centred``; with features ``similarity`` (the negative distance, -2 to 0).
+
+    References
+    ----------
+    Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples. ICLR.
+    Liu, Wang, Owens, Li (2020), Energy-based out-of-distribution detection. NeurIPS.
+    Hendrycks et al. (2022), Scaling out-of-distribution detection for real-world settings. ICML: the largest logit.
+    Sun, Ming, Zhu, Li (2022), Out-of-distribution detection with deep nearest neighbors. ICML.
+    """
+    exact = logits.astype(np.float64)
+    energy, largest = logsumexp(exact, axis=1), exact.max(axis=1)
+    scores = {
+        "confidence": np.exp(largest - energy),
+        "energy": energy,
+        "largest logit": largest,
+        "energy, centred": energy - exact.mean(axis=1),
+    }
+    if features is not None and known is not None:
+        from sklearn.neighbors import NearestNeighbors
+
+        nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(known)
+        scores["similarity"] = -nearest.kneighbors(features)[0][:, -1].astype(np.float64)
+    return scores
+
+
+def compare_ood_scores(known: Scores, others: Mapping[str, Scores]) -> pd.DataFrame:
+    """Measure how well each of several scores separates digits from out-of-distribution images.
+
+    Parameters
+    ----------
+    known : mapping of float arrays, shape (n,)
+        Digits' scores by name, see `ood_scores`.
+    others : mapping of such mappings
+        Those of out-of-distribution images, by kind.
+
+    Returns
+    -------
+    DataFrame
+        A row per score and kind (index: score, kind); columns of `ood_separation`.
+    """
+    tables = {
+        name: ood_separation(scores, {kind: found[name] for kind, found in others.items()}) for name, scores in known.items()
+    }
+    return pd.concat(tables, names=["score"])
 
 
 def ood_separation(known: NDArray[np.floating], others: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:

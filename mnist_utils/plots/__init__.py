@@ -5,6 +5,7 @@ Usage: ``from mnist_utils import plots``, then ``plots.confusion_matrix(...)``.
 
 from mnist_utils.plots.calibration import (
     confidence_histogram,
+    coverage_of_sets,
     reliability_before_after,
     reliability_diagram,
     risk_coverage_curve,
@@ -35,6 +36,7 @@ from mnist_utils.plots.images import (
     picture_and_prediction,
     preprocessing_steps,
 )
+from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_rates
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -48,6 +50,7 @@ from mnist_utils.plots.training import (
 __all__ = [
     "accuracy_bars",
     "accuracy_curves",
+    "attack_curves",
     "attribution_rows",
     "class_balance",
     "class_means",
@@ -56,6 +59,7 @@ __all__ = [
     "confused_pairs_bars",
     "confusion_matrices",
     "confusion_matrix",
+    "coverage_of_sets",
     "digit_bars",
     "digit_boxes",
     "digit_map",
@@ -65,6 +69,7 @@ __all__ = [
     "latencies",
     "loss_curves",
     "nearest_distances",
+    "ood_areas",
     "paired_comparison",
     "paired_interval",
     "paired_values",
@@ -75,6 +80,7 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage_curve",
     "robustness_bars",
+    "slice_error_rates",
     "training_curves",
     "values_by_digit",
 ]

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 from mnist_utils.plots.style import HIGHEST_THRESHOLD, TRAINING_COLOR, VALIDATION_COLOR, axes_pair
@@ -96,6 +96,41 @@ def risk_coverage_curve(
     for ax in left, right:
         ax.grid(alpha=0.3)
         ax.legend(fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def coverage_of_sets(table: pd.DataFrame, *, title: str, figure: Figure | None = None) -> Figure:
+    """Draw prediction sets: their coverage against the nominal one, and their mean size.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `evaluation.conformal.coverage_table`; levels from low to high. A coverage of 100 % is drawn at the edge.
+    """
+    figure, (left, right) = axes_pair(figure, (10, 4))
+    nominal = table["nominal"].to_numpy()
+    edge = 1 - (1 - nominal.max()) / 4  # on a logit scale, 100 % is infinitely far
+    coverage, low, high = table[["coverage", "low", "high"]].clip(0.01, edge).to_numpy().T
+    left.plot(nominal, nominal, color="grey", linestyle="--", label="nominal")
+    ends = np.stack([coverage - low, high - coverage])
+    left.errorbar(nominal, coverage, ends, fmt="o", color=TRAINING_COLOR, capsize=3, label="with 95 % interval")
+    right.axhline(1, color="grey", linestyle="--")
+    right.plot(nominal, table["mean_size"], "o-", color=TRAINING_COLOR)
+    names = [f"{level:.4%}".rstrip("0%").rstrip(".") for level in nominal]
+    for ax in left, right:
+        ax.set_xscale("logit")
+        ax.set_xticks(nominal, names)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("nominal coverage, %")
+        ax.grid(alpha=0.3)
+    left.set_yscale("logit")
+    left.set_yticks(nominal, names)
+    left.yaxis.set_minor_locator(NullLocator())
+    left.set(ylabel="coverage, %", title="Sets that contain the true class")
+    left.legend(loc="upper left")
+    right.set(ylabel="classes in a set (mean)", title="Size of the sets")
     figure.suptitle(title)
     return figure
 

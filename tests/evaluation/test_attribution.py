@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics.pairwise import euclidean_distances
 
 from mnist_utils.data.datasets import load_dataset
@@ -36,6 +37,17 @@ def test_features_are_of_the_last_layers_input(images: np.ndarray) -> None:
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     again = attribution.penultimate_features(model, images[::-1])
     np.testing.assert_allclose(again[::-1], found, atol=1e-6)
+
+
+def test_logits_are_what_the_softmax_takes(images: np.ndarray) -> None:
+    model, weights, bias = linear_model()
+    wanted = images.reshape(12, -1) / 255 @ weights + bias
+    np.testing.assert_allclose(attribution.model_logits(model, images), wanted, atol=1e-4)
+    added = keras.Sequential([model, keras.layers.Rescaling(3.0), keras.layers.Softmax()])
+    added = keras.Model(added.inputs[0], added.outputs[0])
+    np.testing.assert_allclose(attribution.model_logits(added, images), 3 * softmax(wanted, axis=1), atol=1e-4)
+    other = keras.Model(model.input, keras.layers.Activation("softmax")(model.output))
+    np.testing.assert_allclose(np.exp(attribution.model_logits(other, images)), other(images[..., None]), atol=1e-5)
 
 
 def test_nearest_by_features_agrees_with_euclidean_distances() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mnist_utils.evaluation.errors import (
     per_class_table,
     recall_homogeneity_test,
     risk_coverage,
+    risk_coverage_area,
     selective_accuracy,
     threshold_for_accuracy,
 )
@@ -136,6 +138,26 @@ def test_each_row_agrees_with_its_threshold(seed: int, accuracy: float) -> None:
         if binomtest(int(predicted - errors), int(predicted)).proportion_ci(0.9, "exact").low >= accuracy
     ]
     assert threshold_for_accuracy(accuracy, probabilities, labels) == min(enough, default=np.inf)
+
+
+def test_the_area_by_hand() -> None:
+    # The only error is second of three: risks 0, 1/2, 1/3. At best it would be last: 0, 0, 1/3.
+    assert risk_coverage_area(confident(0.9, 0.6, 0.8), [0, 0, 1]) == pytest.approx((5 / 18, 1 / 6))
+    assert risk_coverage_area(confident(0.9, 0.8, 0.6), [0, 0, 1]) == pytest.approx((1 / 9, 0))
+    assert risk_coverage_area(confident(0.9, 0.8), [0, 0]) == (0, 0)
+    assert risk_coverage_area(confident(0.9, 0.8), [1, 1]) == (1, 0)
+
+
+def test_the_area_is_the_mean_of_the_curve_and_of_all_orders_of_equal_confidence() -> None:
+    curve = risk_coverage(PROBABILITIES, LABELS)
+    area, excess = risk_coverage_area(PROBABILITIES, LABELS)
+    assert len(curve) == len(LABELS)  # no two are equal
+    assert area == pytest.approx(curve["risk"].mean())
+    errors = int(curve["errors"].iloc[-1])
+    best = np.repeat([0, 1], [400 - errors, errors]).cumsum() / np.arange(1, 401)
+    assert excess == pytest.approx(area - best.mean())
+    orders = [np.cumsum(order) / np.arange(1, 5) for order in set(permutations([0, 0, 1, 1]))]
+    assert risk_coverage_area(confident(*[0.8] * 4), [0, 1, 0, 1])[0] == pytest.approx(np.mean(orders))
 
 
 @pytest.mark.parametrize(("n", "goal", "steepness"), [(2000, 0.995, 4), (6000, 0.998, 10), (6000, 0.999, 30)])

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import logit
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_curve
+from sklearn.metrics.pairwise import euclidean_distances
 
 from mnist_utils.data import synthetic
 from mnist_utils.evaluation import ood
@@ -40,6 +41,44 @@ def test_clothes_if_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(synthetic, "load_dataset", lambda name: type("D", (), {"x_test": clothes, "name": name}))
     made = synthetic.out_of_distribution_images(20)["clothes"]
     assert len({int(image[0, 0]) for image in made}) == 20
+
+
+def test_scores_by_hand() -> None:
+    logits = np.log([[1.0, 3.0, 4.0], [5.0, 5.0, 5.0]])
+    found = ood.ood_scores(logits)
+    assert found["confidence"].tolist() == pytest.approx([0.5, 1 / 3])
+    assert found["energy"].tolist() == pytest.approx(np.log([8, 15]))
+    assert found["largest logit"].tolist() == pytest.approx(np.log([4, 5]))
+    assert found["energy, centred"].tolist() == pytest.approx([np.log(8 / 12 ** (1 / 3)), np.log(3)])
+    assert set(found) == {"confidence", "energy", "largest logit", "energy, centred"}
+
+
+def test_only_energy_and_largest_logit_change_with_what_the_softmax_ignores() -> None:
+    random = np.random.default_rng(0)
+    logits, added = random.normal(0, 2, (50, 10)), random.normal(0, 5, (50, 1))
+    before, after = ood.ood_scores(logits), ood.ood_scores(logits + added)
+    for name in "confidence", "energy, centred":
+        np.testing.assert_allclose(before[name], after[name])
+    for name in "energy", "largest logit":
+        np.testing.assert_allclose(before[name] + added[:, 0], after[name])
+
+
+def test_similarity_is_to_the_kth_nearest() -> None:
+    random = np.random.default_rng(0)
+    known, queries = random.normal(size=(30, 4)), random.normal(size=(6, 4))
+    wanted = -np.sort(euclidean_distances(queries, known), axis=1)[:, 2]
+    np.testing.assert_allclose(ood.ood_scores(np.zeros((6, 10)), queries, known, k=3)["similarity"], wanted)
+
+
+def test_scores_are_compared_kind_by_kind() -> None:
+    random = np.random.default_rng(0)
+    known = {"one": random.normal(2, 1, 60), "other": random.normal(1, 1, 60)}
+    others = {kind: {name: random.normal(0, 1, 40) for name in known} for kind in ("noise", "letters")}
+    found = ood.compare_ood_scores(known, others)
+    assert found.index.tolist() == [(name, kind) for name in known for kind in others]
+    assert list(found.index.names) == ["score", "kind"]
+    wanted = mannwhitneyu(known["other"], others["noise"]["other"]).statistic / (60 * 40)
+    assert found.loc[("other", "noise"), "auroc"] == pytest.approx(wanted)
 
 
 def test_separation_agrees_with_other_methods() -> None:

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mnist_utils import plots
-from mnist_utils.evaluation import calibration
+from mnist_utils.evaluation import calibration, conformal
 from mnist_utils.evaluation.errors import confused_pairs, per_class_table, risk_coverage, selective_accuracy
 from mnist_utils.evaluation.robustness import Robustness
 from mnist_utils.evaluation.statistics import PairedEffect
@@ -218,6 +218,21 @@ def test_risk_and_coverage_with_the_chosen_threshold() -> None:
     assert left.lines[-1].get_xydata().tolist() == [[0.7, chosen.accuracy]]
     nothing = selective_accuracy(np.inf, PROBABILITIES, LABELS)
     plots.risk_coverage_curve(curve, nothing, goal=0.9, title="nothing predicted").canvas.draw()
+
+
+def test_coverage_of_sets_with_intervals_and_mean_size() -> None:
+    half = PROBABILITIES[:150], PROBABILITIES[:150].argmax(axis=1)
+    table = conformal.coverage_table((0.9, 0.95, 0.995), half, (PROBABILITIES[150:], LABELS[150:]))
+    table.loc[2, ["coverage", "high"]] = 1.0
+    figure: Any = plots.coverage_of_sets(table, title="sets")
+    left, right = figure.axes
+    edge = 1 - 0.005 / 4
+    np.testing.assert_allclose(left.containers[0].lines[0].get_ydata(), [*table["coverage"][:2], edge])
+    ends = [segment[:, 1] for segment in left.containers[0].lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, table[["low", "high"]].clip(upper=edge))
+    np.testing.assert_allclose(right.lines[1].get_xydata(), table[["nominal", "mean_size"]])
+    assert [label.get_text() for label in left.get_xticklabels()] == ["90", "95", "99.5"]
+    figure.canvas.draw()
 
 
 def test_shares_are_bars_with_their_numbers() -> None:
