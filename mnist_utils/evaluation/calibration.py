@@ -1,4 +1,4 @@
-"""Confidence against accuracy: calibration error, reliability, temperature."""
+"""Confidence against accuracy: calibration errors, reliability, expected errors."""
 
 from __future__ import annotations
 
@@ -256,3 +256,37 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     logits = np.log(np.maximum(probabilities.astype(np.float64), TINY)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class ErrorCount:
+    """Errors that the confidences predict, and those that there are.
+
+    Attributes
+    ----------
+    expected, observed : float, int
+        The sum of 1 - confidence, and the incorrect predictions.
+    p_value : float
+        Two-sided, of the count of errors under the confidences, which are taken as independent (Poisson binomial).
+    """
+
+    expected: float
+    observed: int
+    p_value: float
+
+
+def count_errors(probabilities: NDArray[Any], labels: ArrayLike) -> ErrorCount:
+    """Compare the number of errors with the number that the confidences predict: of a hundred with 97 %, three.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes)
+    labels : integer array, shape (n,)
+    """
+    from scipy.stats import poisson_binom
+
+    doubt = 1 - probabilities.max(axis=1).astype(np.float64)
+    observed = int((probabilities.argmax(axis=1) != labels).sum())
+    chance = poisson_binom(np.clip(doubt, 0, 1))
+    tail = min(chance.cdf(observed), chance.sf(observed - 1))
+    return ErrorCount(float(doubt.sum()), observed, float(np.clip(2 * tail, 0, 1)))

@@ -90,12 +90,14 @@ def _read_metrics(folder: Path) -> RunMetrics:
     path = folder / "metrics.json"
     content = _read_json(path, "validation", "test", "seconds")
     try:
+        interval = content.get("temperature_interval")
         validation = metrics_from_dict(content["validation"]) if content["validation"] else None
         return RunMetrics(
             validation,
             metrics_from_dict(content["test"]),
             seconds=content["seconds"],
             temperature=float(content.get("temperature", 1.0)),
+            temperature_interval=(float(interval[0]), float(interval[1])) if interval else None,
         )
     except (TypeError, ValueError, KeyError) as error:
         raise RunError(f"run {folder.name} is damaged: {path}: {error}. Delete its folder, or restore the file") from None

@@ -98,7 +98,7 @@ def write_results(
     if len(dataset.x_validation):
         validation = predict_probabilities(model, dataset.x_validation)
     test = predict_probabilities(model, dataset.x_test)  # the test set is opened here, once
-    temperature = _temperature(run.config, dataset, model, validation)
+    temperature, interval = _temperature(run.config, dataset, model, validation)
     model = fold_temperature(model, temperature)
     with interrupts.defer_interrupt():  # in the middle of it, Ctrl-C would come out as some error of TensorFlow's
         files.write_atomic(run.path / "model.keras", model.save)
@@ -119,6 +119,7 @@ def write_results(
         validation=compute_metrics(validation, dataset.y_validation) if len(validation) else None,
         test=compute_metrics(test, dataset.y_test),
         temperature=temperature,
+        temperature_interval=interval,
         seconds=seconds,
     )
     files.write_text_atomic(run.path / "metrics.json", json.dumps(asdict(metrics), indent=2))
@@ -129,20 +130,29 @@ def write_results(
         files.write_atomic(run.path / "figures" / f"{name}.png", partial(figure.savefig, dpi=120))
 
 
-def _temperature(config: TrainConfig, dataset: Dataset, model: keras.Model, validation: NDArray[np.float32]) -> float:
-    """Fit the temperature on validation images; for pictures, on such as are about as hard to predict as people's.
+def _temperature(
+    config: TrainConfig, dataset: Dataset, model: keras.Model, validation: NDArray[np.float32]
+) -> tuple[float, tuple[float, float] | None]:
+    """Fit the temperature, with its interval, on validation images; 1 and None if it does not help on others of them.
 
-    MNIST's own are too easy for that: on real pictures, a model that is calibrated on them is far too confident.
+    For pictures, on such as are about as hard to predict as people's. MNIST's own are too easy for that: on real pictures,
+    a model that is calibrated on them is far too confident.
     """
     from mnist_utils.data.augmentation import augment
     from mnist_utils.data.drawn import draw_digits
     from mnist_utils.evaluation.calibration import fit_temperature
+    from mnist_utils.evaluation.calibrators import compare_calibrators, temperature_interval
     from mnist_utils.training.fit import predict_probabilities
 
-    if (validation.argmax(axis=1) == dataset.y_validation).all():
-        return 1.0  # without an error, or without images, nothing says how seldom there are errors
-    if config.augment != "pictures":
-        return fit_temperature(validation, dataset.y_validation)
-    random = np.random.default_rng((config.seed, 1))
-    hard = augment(draw_digits(dataset.y_validation, random), "erase", random)
-    return fit_temperature(predict_probabilities(model, hard), dataset.y_validation)
+    probabilities, labels = validation, dataset.y_validation
+    if config.augment == "pictures" and len(labels):
+        random = np.random.default_rng((config.seed, 1))
+        hard = augment(draw_digits(labels, random), "erase", random)
+        probabilities = predict_probabilities(model, hard)
+    if len(labels) < 2 or (probabilities.argmax(axis=1) == labels).all():
+        return 1.0, None  # without an error, or without images, nothing says how seldom there are errors
+    log_loss = compare_calibrators(probabilities, labels, names=("none", "temperature"))["log loss"]
+    if log_loss["temperature"] >= log_loss["none"]:
+        return 1.0, None
+    temperature = fit_temperature(probabilities, labels)
+    return temperature, temperature_interval(probabilities, labels, temperature)

@@ -65,13 +65,17 @@ class RunMetrics:
     seconds : dict
         ``training`` and ``evaluation``.
     temperature : float
-        What the logits were divided by to calibrate them; fitted on the validation images.
+        What the logits were divided by to calibrate them; fitted on the validation images. 1 where that did not help on
+        validation images that it was not fitted on (five-fold).
+    temperature_interval : (float, float), optional
+        Its 95 % interval over images; None where nothing was fitted, and of older runs.
     """
 
     validation: Metrics | None
     test: Metrics
     seconds: dict[str, float]
     temperature: float = 1.0
+    temperature_interval: tuple[float, float] | None = None
 
     def validated(self) -> Metrics:
         """Return the validation metrics.
