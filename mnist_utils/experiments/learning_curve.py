@@ -30,7 +30,9 @@ def train_sizes(
     """Train on some of the training images, for each size and seed, and test on the validation images.
 
     A seed's smaller training sets are parts of its larger ones, each with about equal shares of the classes. With as many
-    epochs for all sizes, few images would also mean few steps of the optimiser, and the curve would show both.
+    epochs for all sizes, few images would also mean few steps of the optimiser, and the curve would show both: `fast`,
+    trained on 100 MNIST images, has an accuracy of 28 % after one epoch, and of 92 % after as many steps as 54,000 images
+    take in one epoch.
 
     Parameters
     ----------

@@ -144,9 +144,11 @@ def learning_curve(trials: pd.DataFrame, *, title: str = "", ax: Axes | None = N
     x, (mean, low, high) = np.array(list(means)), np.array(list(means.values())).T
     positive = errors > 0
     ax.scatter(
-        trials["images"][positive], errors[positive], facecolors="none", edgecolors="0.4", s=22, label="a seed", zorder=3
+        trials["images"][positive], errors[positive], facecolors="none", edgecolors="black", s=28, label="a seed", zorder=3
     )
-    ax.errorbar(x, mean, [mean - low, high - mean], fmt="D-", color=TRAINING_COLOR, capsize=4, label="mean, 95 % interval")
+    ax.errorbar(
+        x, mean, [mean - low, high - mean], fmt="_-", ms=14, color=TRAINING_COLOR, capsize=4, label="mean, 95 % interval"
+    )
     ax.set(xscale="log", xlabel="training images", ylabel="error rate, validation", title=title)
     ax.set_xticks(x, [f"{images:,}" for images in x])
     ax.xaxis.set_minor_locator(NullLocator())
