@@ -57,8 +57,8 @@ def conformal_threshold(coverage: float, probabilities: NDArray[Any], labels: Ar
 def prediction_sets(threshold: float, probabilities: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which classes are in each image's set: those whose probability reaches the threshold.
 
-    Sets have the least mean size of all with this coverage, but some may be empty: above the model's accuracy the sets grow,
-    below it some are empty. An empty set says that no class is probable enough.
+    If the probabilities are the true ones, no other sets with this coverage have a smaller mean size. For a coverage above
+    the model's accuracy, some sets have several classes; below it, some are empty: no class is probable enough.
 
     Parameters
     ----------

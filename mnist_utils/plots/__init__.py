@@ -40,10 +40,12 @@ from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_ra
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
+    learning_curve,
     loss_curves,
     paired_comparison,
     paired_interval,
     paired_values,
+    power_curves,
     training_curves,
 )
 
@@ -67,6 +69,7 @@ __all__ = [
     "image_pairs",
     "image_rows",
     "latencies",
+    "learning_curve",
     "loss_curves",
     "nearest_distances",
     "ood_areas",
@@ -75,6 +78,7 @@ __all__ = [
     "paired_values",
     "picture_and_prediction",
     "pixel_use",
+    "power_curves",
     "preprocessing_steps",
     "reliability_before_after",
     "reliability_diagram",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from mnist_utils.plots.style import TRAINING_COLOR, VALIDATION_COLOR, axes_pair
 
@@ -143,6 +143,61 @@ def paired_comparison(
     paired_interval(effect, threshold=threshold, ax=axes[1])
     figure.suptitle(title)
     return figure
+
+
+def learning_curve(trials: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the error rate against the number of training images, both logarithmic: seeds, and their mean with its interval.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From `experiments.learning_curve.train_sizes`. Trials without an error are not drawn, but are part of the mean.
+    """
+    from mnist_utils.evaluation.statistics import accuracy_interval
+
+    ax = ax or plt.subplots(figsize=(7, 4.2), layout="constrained")[1]
+    errors = 1 - trials["accuracy"]
+    means = {images: accuracy_interval(own.to_numpy()) for images, own in errors.groupby(trials["images"])}
+    x, (mean, low, high) = np.array(list(means)), np.array(list(means.values())).T
+    positive = errors > 0
+    ax.scatter(
+        trials["images"][positive], errors[positive], facecolors="none", edgecolors="black", s=28, label="a seed", zorder=3
+    )
+    ax.errorbar(
+        x, mean, [mean - low, high - mean], fmt="_-", ms=14, color=TRAINING_COLOR, capsize=4, label="mean, 95 % interval"
+    )
+    ax.set(xscale="log", xlabel="training images", ylabel="error rate, validation", title=title)
+    ax.set_xticks(x, [f"{images:,}" for images in x])
+    ax.xaxis.set_minor_locator(NullLocator())
+    if positive.any():
+        # An interval may reach 0, which has no place on the axis.
+        ax.set(yscale="log", ylim=(errors[positive].min() / 1.8, np.nanmax([errors.max(), *high]) * 1.3))
+        ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper right")
+    return ax
+
+
+def power_curves(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw the chance to see a difference in accuracy against the difference, a line for each number of test images.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns n, difference, power (from `evaluation.statistics.mcnemar_power`), all but n from 0 to 1; at most four n.
+    """
+    ax = ax or plt.subplots(figsize=(7, 4), layout="constrained")[1]
+    styles = (TRAINING_COLOR, "-"), (VALIDATION_COLOR, "--"), ("#009E73", "-."), ("#CC79A7", ":")
+    for (n, rows), (colour, line) in zip(table.groupby("n", sort=False), styles, strict=False):
+        ax.plot(100 * rows["difference"], rows["power"], color=colour, linestyle=line, linewidth=2, label=f"n = {n:,}")
+    ax.axhline(0.8, color="grey", linewidth=1, zorder=0)
+    ax.set(ylim=(-0.02, 1.02), xlabel="true difference in accuracy, points", ylabel="chance to see it at 5 %", title=title)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax
 
 
 def latencies(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:

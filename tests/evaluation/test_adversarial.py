@@ -40,8 +40,9 @@ def trained() -> keras.Model:
     return model
 
 
-def test_fgsm_of_a_linear_model_is_the_sign_of_its_weights(images: np.ndarray) -> None:
+def test_fgsm_of_a_linear_model_is_the_sign_of_its_weights(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """See that it is each pixel's closed form: the loss's slope is W (p - y), for p the probabilities."""
+    monkeypatch.setattr(adversarial, "_BATCH", 3)
     model, weights, bias = linear_model()
     p = softmax(images.reshape(8, -1) / 255 @ weights + bias, axis=1)
     slopes = ((p - np.eye(10)[LABELS]) @ weights.T).reshape(8, 28, 28)

@@ -417,3 +417,29 @@ def test_digit_boxes_lie_where_the_digits_are() -> None:
     assert [*second.get_bbox().extents] == pytest.approx([100, 20, 140, 80])  # type: ignore[attr-defined]
     assert [text.get_text() for text in ax.texts] == ["7", "1"]
     assert ax.get_title() == "71"
+
+
+def test_a_learning_curve_shows_each_seed_and_the_mean() -> None:
+    trials = pd.DataFrame(
+        {"images": [100, 100, 100, 1000, 1000, 1000], "seed": [0, 1, 2] * 2, "accuracy": [0.8, 0.84, 0.79, 0.96, 1.0, 0.94]}
+    )
+    ax: Any = plots.learning_curve(trials, title="more images")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], [0.2, 0.16, 0.21, 0.04, 0.06])  # not the 0
+    bar = ax.containers[0]
+    np.testing.assert_allclose(bar.lines[0].get_xydata(), [[100, 0.19], [1000, 0.1 / 3]])
+    low, high = bar.lines[2][0].get_segments()[0][:, 1]
+    half = 4.302653 * np.std([0.2, 0.16, 0.21], ddof=1) / np.sqrt(3)  # Student's t with two degrees of freedom
+    assert (low, high) == pytest.approx((0.19 - half, 0.19 + half), rel=1e-5)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "1,000"]
+    ax.figure.canvas.draw()
+    plots.learning_curve(trials.assign(accuracy=1.0)).figure.canvas.draw()
+    plots.learning_curve(trials.head(1)).figure.canvas.draw()
+
+
+def test_power_is_a_line_for_each_number_of_images() -> None:
+    table = pd.DataFrame({"n": [100, 100, 200, 200], "difference": [0, 0.01] * 2, "power": [0.05, 0.4, 0.05, 0.7]})
+    ax: Any = plots.power_curves(table, title="power")
+    assert [line.get_xydata().tolist() for line in ax.lines[:2]] == [[[0, 0.05], [1, 0.4]], [[0, 0.05], [1, 0.7]]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["n = 100", "n = 200"]
+    ax.figure.canvas.draw()
