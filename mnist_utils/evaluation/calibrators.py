@@ -114,7 +114,7 @@ def cross_fit(
     """
     found = np.empty(probabilities.shape)
     correct = probabilities.argmax(axis=1) == labels
-    divide = StratifiedKFold if (~correct).sum() >= folds else KFold
+    divide = StratifiedKFold if min(correct.sum(), (~correct).sum()) >= folds else KFold
     for others, part in divide(min(folds, len(labels)), shuffle=True, random_state=seed).split(labels, correct):
         found[part] = calibrator(probabilities[others], labels[others])(probabilities[part])
     return found
