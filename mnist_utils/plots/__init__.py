@@ -26,6 +26,7 @@ from mnist_utils.plots.errors import (
     confusion_matrices,
     confusion_matrix,
     digit_bars,
+    flip_norms,
     robustness_bars,
 )
 from mnist_utils.plots.images import (
@@ -65,6 +66,7 @@ __all__ = [
     "digit_bars",
     "digit_boxes",
     "digit_map",
+    "flip_norms",
     "image_grid",
     "image_pairs",
     "image_rows",

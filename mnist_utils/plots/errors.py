@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -190,6 +190,28 @@ def _around_zero(values: NDArray[Any]) -> dict[str, Any]:
     """Return colours for values above and below 0, as strong as the largest of them allows."""
     most = float(np.abs(values).max()) or 1.0
     return {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
+
+
+def flip_norms(norms: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Draw which share of the images of each group a change of a given size flips.
+
+    Parameters
+    ----------
+    norms : mapping of float arrays, at most two, none empty
+        Each group's L2 norms, above 0, see `evaluation.flips`; infinite where no change was found.
+    """
+    ax = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
+    for (name, values), colour, style in zip(norms.items(), (TRAINING_COLOR, VALIDATION_COLOR), ("-", "--"), strict=False):
+        ordered = np.sort(values[np.isfinite(values)])
+        shares = np.arange(1, len(ordered) + 1) / len(values)
+        label = f"{name}, n = {len(values):,}"
+        ax.step(ordered, shares, where="post", color=colour, linestyle=style, linewidth=2, label=label)
+    ax.set_xscale("log")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.set(xlabel="L2 norm of the smallest change found, white pixels", ylabel="images flipped", title=title, ylim=(0, 1.02))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", frameon=False)
+    return ax
 
 
 def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:

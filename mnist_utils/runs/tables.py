@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def metrics_table(run: Run) -> pd.DataFrame:
-    """Put a run's validation and test metrics into a table.
+    """Put the metrics of a run's model, which is calibrated, into a table.
+
+    ``metrics.json`` has them as they were before the calibration, which changes log loss and calibration error.
 
     Returns
     -------
@@ -27,21 +30,16 @@ def metrics_table(run: Run) -> pd.DataFrame:
     RunError
         If the run is incomplete.
     """
-    metrics = run.trained()
-    return pd.DataFrame(
-        {
-            part: {
-                "images": found.n,
-                "accuracy": found.accuracy,
-                "low": found.accuracy_interval[0],
-                "high": found.accuracy_interval[1],
-                "log loss": found.log_loss,
-                "calibration error": found.expected_calibration_error,
-            }
-            for part, found in {"validation": metrics.validation, "test": metrics.test}.items()
-            if found  # there is no validation where the run was trained on all images
-        }
-    ).T.astype({"images": int})
+    parts: list[Literal["validation", "test"]] = ["validation", "test"]
+    if not run.trained().validation:  # trained on all images
+        parts.remove("validation")
+    rows = {}
+    for part in parts:
+        found = compute_metrics(*run.predictions(part))
+        low, high = found.accuracy_interval
+        rows[part] = {"images": found.n, "accuracy": found.accuracy, "low": low, "high": high, "log loss": found.log_loss}
+        rows[part]["calibration error"] = found.expected_calibration_error
+    return pd.DataFrame(rows).T.astype({"images": int})
 
 
 def settings_meanings(config: TrainConfig, given: Mapping[str, Any]) -> pd.DataFrame:

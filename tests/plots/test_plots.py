@@ -443,3 +443,11 @@ def test_power_is_a_line_for_each_number_of_images() -> None:
     assert [line.get_xydata().tolist() for line in ax.lines[:2]] == [[[0, 0.05], [1, 0.4]], [[0, 0.05], [1, 0.7]]]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["n = 100", "n = 200"]
     ax.figure.canvas.draw()
+
+
+def test_flips_that_were_not_found_count_as_infinitely_far() -> None:
+    ax = plots.flip_norms({"errors": np.array([0.2, 0.1]), "the rest": np.array([3.0, np.inf, 1.0, 2.0])})
+    few, many = ax.get_lines()
+    assert np.asarray(few.get_xydata()).ravel().tolist() == [0.1, 0.5, 0.2, 1]
+    assert np.asarray(many.get_xydata()).ravel().tolist() == [1, 0.25, 2, 0.5, 3, 0.75]
+    assert [line.get_label() for line in (few, many)] == ["errors, n = 2", "the rest, n = 4"]

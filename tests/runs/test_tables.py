@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mnist_utils.runs.run import Run, RunError
@@ -18,6 +19,8 @@ def test_the_metrics_are_those_of_the_recorded_predictions(tiny_run: Run) -> Non
         assert row["images"] == len(labels)
         assert row["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
         assert row["low"] < row["accuracy"] < row["high"]
+        assert row["log loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-3)
+        assert row["log loss"] < getattr(tiny_run.trained(), part).log_loss  # before the calibration
 
 
 def test_a_run_without_validation_has_one_row(tiny_run: Run) -> None:
