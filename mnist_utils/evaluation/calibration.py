@@ -171,3 +171,16 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     logits = np.log(np.maximum(probabilities.astype(np.float64), TINY)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+
+
+def centred_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Return logits whose softmax are these probabilities, and whose mean over the classes is 0, in nat.
+
+    A softmax is the same after a constant is added to all logits, so only their differences are known.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (n, classes)
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    return np.asarray(logits - logits.mean(axis=1, keepdims=True))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,34 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
     interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def share_table(hits: Mapping[Any, NDArray[np.bool_]]) -> pd.DataFrame:
+    """Put the share of hits under each name into a table, with its interval.
+
+    Parameters
+    ----------
+    hits : mapping of bool arrays, shapes (n,), n > 0
+        By name; tuples make an index of several levels.
+
+    Returns
+    -------
+    DataFrame
+        A row for each name, in their order; columns share, low, high (Wilson's 95 % interval), 0 to 1, and text: all three
+        in whole per cent.
+    """
+    import pandas as pd
+
+    shares = {name: (float(hit.mean()), *wilson_interval(int(hit.sum()), len(hit))) for name, hit in hits.items()}
+    table = pd.DataFrame.from_dict(shares, orient="index", columns=["share", "low", "high"])
+    if all(isinstance(name, tuple) for name in hits):
+        table.index = pd.MultiIndex.from_tuples(list(hits))
+    return table.assign(text=[format_share(*row) for row in table.to_numpy()])
+
+
+def format_share(share: float, low: float, high: float) -> str:
+    """Write a share with its interval in whole per cent: ``98 (96 to 99)``."""
+    return f"{100 * share:.0f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def student_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
