@@ -18,7 +18,6 @@ from mnist_utils.plots.data import (
     values_by_digit,
 )
 from mnist_utils.plots.errors import (
-    accuracy_bars,
     attribution_rows,
     class_scores,
     confused_pairs_bars,
@@ -35,6 +34,7 @@ from mnist_utils.plots.images import (
     picture_and_prediction,
     preprocessing_steps,
 )
+from mnist_utils.plots.shares import class_logits, contrast_curves, share_dots
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -46,16 +46,17 @@ from mnist_utils.plots.training import (
 )
 
 __all__ = [
-    "accuracy_bars",
     "accuracy_curves",
     "attribution_rows",
     "class_balance",
+    "class_logits",
     "class_means",
     "class_scores",
     "confidence_histogram",
     "confused_pairs_bars",
     "confusion_matrices",
     "confusion_matrix",
+    "contrast_curves",
     "digit_bars",
     "digit_boxes",
     "digit_map",
@@ -75,6 +76,7 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage_curve",
     "robustness_bars",
+    "share_dots",
     "training_curves",
     "values_by_digit",
 ]
