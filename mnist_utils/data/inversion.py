@@ -1,9 +1,10 @@
-"""Dark on light or light on dark: both polarities for training, and preprocessing that detects the polarity."""
+"""Dark on light or light on dark: changed tones, both polarities for training, and preprocessing that detects them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,73 @@ from mnist_utils.data.datasets import Dataset
 from mnist_utils.data.synthetic import encode_png
 from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import preprocess
+
+_SIDE = 28
+_LOW_CONTRAST = 0.3
+_GREY_PAPER = 160  # of 255, which is white
+_LEAST_INK = 25  # grey levels: what is darker is black paper
+
+
+def set_contrast(x: Images, contrast: float) -> Images:
+    """Move all greys towards the middle one, or past it: 1 changes nothing, 0 leaves one grey, -1 inverts.
+
+    Parameters
+    ----------
+    x : uint8 array, shape (n, 28, 28)
+    contrast : float, -1 to 1
+    """
+    return np.rint(127.5 + contrast * (x - 127.5)).astype(np.uint8)
+
+
+def invert_right_half(x: Images) -> Images:
+    """Invert the right half of each image, so that it has both polarities."""
+    changed = x.copy()
+    changed[:, :, _SIDE // 2 :] = 255 - x[:, :, _SIDE // 2 :]
+    return changed
+
+
+def crop_tightly(x: Images) -> Images:
+    """Enlarge each digit, with its aspect kept, until its longer side fills the image.
+
+    Parameters
+    ----------
+    x : uint8 array, shape (n, 28, 28), white on black
+        An image without ink is unchanged.
+    """
+    cropped = x.copy()
+    for image, target in zip(x, cropped, strict=True):
+        rows, columns = (np.flatnonzero((image > _LEAST_INK).any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        ink = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        height, width = (max(1, round(side * _SIDE / max(ink.shape))) for side in ink.shape)
+        top, left = (_SIDE - height) // 2, (_SIDE - width) // 2
+        target[:] = 0
+        target[top : top + height, left : left + width] = cv2.resize(ink, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cropped
+
+
+def change_conditions(x: Images) -> dict[str, Images]:
+    """Show images as other people might bring them; each condition changes the polarity, the tones or the margin.
+
+    Parameters
+    ----------
+    x : uint8 array, shape (n, 28, 28), white on black
+
+    Returns
+    -------
+    dict of uint8 arrays, shape (n, 28, 28)
+        upright: as given. inverted: black on white. low contrast: light grey on dark grey. grey paper: black on light grey.
+        half inverted: the right half black on white. tightly cropped: without a margin.
+    """
+    return {
+        "upright": x,
+        "inverted": 255 - x,
+        "low contrast": set_contrast(x, _LOW_CONTRAST),
+        "grey paper": np.rint((255 - x) * (_GREY_PAPER / 255)).astype(np.uint8),
+        "half inverted": invert_right_half(x),
+        "tightly cropped": crop_tightly(x),
+    }
 
 
 @dataclass(frozen=True)

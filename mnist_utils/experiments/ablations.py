@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
-from mnist_utils._support.arrays import Images, Labels
+from mnist_utils._support.arrays import Images
 from mnist_utils._support.progress import progress_display
 from mnist_utils.data.datasets import Dataset, load_dataset
 from mnist_utils.evaluation.statistics import PairedEffect, holm_correction
 from mnist_utils.training import epochs, fit
 from mnist_utils.training.config import TrainConfig, make_config
 
+Predict = Callable[[Images], NDArray[Any]]
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 MEASURES = {
@@ -54,6 +56,7 @@ def train_variants(
     seeds: Sequence[int],
     *,
     change: Mapping[str, Callable[[Dataset, int], Dataset]] | None = None,
+    measure: Callable[[Predict], Mapping[str, Any]] | None = None,
     each: Callable[..., Iterable[Any]] = map,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -73,6 +76,8 @@ def train_variants(
     seeds : sequence of int
     change : mapping, optional
         From a variant's name to what makes its data set, given `dataset` and the seed, where it trains on another.
+    measure : callable, optional
+        What else to find out about each model: given a function from images to probabilities, it returns columns.
     each : callable
         Calls a function for each training, as `map` does, and yields in order what it returned; `runner.parallel_map`
         gives one that uses several processes. Their times then say less, for they disturb each other.
@@ -83,7 +88,7 @@ def train_variants(
     -------
     DataFrame with a row for each training: variant, seed, accuracy (0 to 1), inverted_accuracy (0 to 1; the images as black
     on white, which the model never saw), seconds (of the shortest epoch but the first, in which TensorFlow also compiles;
-    of the first if there is no other)
+    of the first if there is no other), and what `measure` returns
 
     Raises
     ------
@@ -96,10 +101,10 @@ def train_variants(
         for name, overrides in variants.items()
     ]
     data = [change[name](dataset, config.seed) if change and name in change else dataset for name, config in plan]
-    rows = []
+    train_once, rows = partial(_train_once, measure=measure), []
     with progress_display(len(plan), enabled=progress) as show:
         show(0, f"{plan[0][0]}, seed {plan[0][1].seed}" if plan else "")
-        for i, found in enumerate(each(_train_once, [config for _, config in plan], data), start=1):
+        for i, found in enumerate(each(train_once, [config for _, config in plan], data), start=1):
             (name, config), coming = plan[i - 1], plan[i : i + 1]
             rows.append({"variant": name, "seed": config.seed} | found)
             line = f"{name}, seed {config.seed}: accuracy {found['accuracy']:.2%}, {found['seconds']:.2f} s an epoch"
@@ -107,20 +112,21 @@ def train_variants(
     return pd.DataFrame(rows)
 
 
-def _train_once(config: TrainConfig, dataset: Dataset) -> dict[str, float]:
+def _train_once(
+    config: TrainConfig, dataset: Dataset, measure: Callable[[Predict], Mapping[str, Any]] | None
+) -> dict[str, Any]:
     # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
     one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
     with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody resumes from
         trained = fit.train(config, dataset if config.patience else one, Path(folder), progress=False)
     seconds = [row["seconds"] for row in trained.history]
+    predict = partial(fit.predict_probabilities, trained.model)
     accuracy, inverted = (
-        _accuracy(trained, x, dataset.y_validation) for x in (dataset.x_validation, 255 - dataset.x_validation)
+        float((predict(x).argmax(axis=1) == dataset.y_validation).mean())
+        for x in (dataset.x_validation, 255 - dataset.x_validation)
     )
-    return {"accuracy": accuracy, "inverted_accuracy": inverted, "seconds": min(seconds[1:] or seconds)}
-
-
-def _accuracy(trained: fit.Trained, x: Images, y: Labels) -> float:
-    return float((fit.predict_probabilities(trained.model, x).argmax(axis=1) == y).mean())
+    found = {"accuracy": accuracy, "inverted_accuracy": inverted, "seconds": min(seconds[1:] or seconds)}
+    return found | dict(measure(predict) if measure else {})
 
 
 def time_feeding(config: TrainConfig, dataset: Dataset, repeats: int) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from mnist_utils.plots.data import (
     values_by_digit,
 )
 from mnist_utils.plots.errors import (
-    accuracy_bars,
     attribution_rows,
     class_scores,
     confused_pairs_bars,
@@ -38,6 +37,7 @@ from mnist_utils.plots.images import (
     preprocessing_steps,
 )
 from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_rates
+from mnist_utils.plots.shares import class_logits, contrast_curves, share_dots
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -51,17 +51,18 @@ from mnist_utils.plots.training import (
 )
 
 __all__ = [
-    "accuracy_bars",
     "accuracy_curves",
     "attack_curves",
     "attribution_rows",
     "class_balance",
+    "class_logits",
     "class_means",
     "class_scores",
     "confidence_histogram",
     "confused_pairs_bars",
     "confusion_matrices",
     "confusion_matrix",
+    "contrast_curves",
     "coverage_of_sets",
     "digit_bars",
     "digit_boxes",
@@ -86,6 +87,7 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage_curve",
     "robustness_bars",
+    "share_dots",
     "slice_error_rates",
     "training_curves",
     "values_by_digit",

@@ -214,22 +214,6 @@ def flip_norms(norms: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes |
     return ax
 
 
-def accuracy_bars(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw shares with their intervals as bars, one per row (index: names; columns share, low, high; 0 to 1)."""
-    ax = ax or plt.subplots(figsize=(9, 0.9 + 0.55 * len(table)), layout="constrained")[1]
-    ends = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
-    places = np.arange(len(table))
-    ax.barh(places, table["share"], xerr=ends, color=TRAINING_COLOR, alpha=0.75, height=0.6, capsize=4)
-    ax.set_yticks(places, list(table.index))
-    for place, (share, high) in enumerate(zip(table["share"], table["high"], strict=True)):
-        ax.annotate(f"{share:.1%}", (high, place), xytext=(6, 0), textcoords="offset points", va="center")
-    ax.invert_yaxis()
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), title=title)
-    sns.despine(ax=ax)
-    return ax
-
-
 def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
     """Draw a row for each corruption and data set: its name, samples, and the accuracy with its interval."""
     table, gap = found.table, 2

@@ -186,7 +186,7 @@ def power_curves(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None
     Parameters
     ----------
     table : DataFrame
-        Columns n, difference, power (from `evaluation.statistics.mcnemar_power`), all but n from 0 to 1; at most four n.
+        Columns n, difference, power (from `evaluation.power.mcnemar_power`), all but n from 0 to 1; at most four n.
     """
     ax = ax or plt.subplots(figsize=(7, 4), layout="constrained")[1]
     styles = (TRAINING_COLOR, "-"), (VALIDATION_COLOR, "--"), ("#009E73", "-."), ("#CC79A7", ":")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mnist_utils.evaluation.statistics import detectable_difference, mcnemar_power, mcnemar_test
+from mnist_utils.evaluation.power import detectable_difference, mcnemar_power
+from mnist_utils.evaluation.statistics import mcnemar_test
 
 
 def by_enumeration(n: int, difference: float, share: float) -> float:

@@ -179,7 +179,7 @@ def test_variants_are_trained_from_the_same_seed_and_tested_on_validation_images
 def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
 
-    def trial(config: TrainConfig, _: Dataset) -> dict[str, float]:
+    def trial(config: TrainConfig, _: Dataset, **__: Any) -> dict[str, float]:
         trained.append((config.seed, config.batch_size, config.epochs))
         return {"accuracy": 0.5, "seconds": 1.0}
 
@@ -190,7 +190,7 @@ def test_each_seed_trains_all_variants_in_turn(few: Dataset, monkeypatch: pytest
 
 
 def test_a_bad_variant_is_refused_before_anything_is_trained(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations, "_train_once", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(ablations, "_train_once", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(ConfigError, match=r"dense_dropout: given 1\.5"):
         ablations.train_variants({"good": {}, "bad": {"dense_dropout": 1.5}}, BASE, few, [0], progress=False)
 
@@ -242,9 +242,15 @@ def test_a_variant_may_train_on_changed_images() -> None:
         return inversion.invert_half(dataset, seed)
 
     large = ablations.load_subset("digits", 1000)
+
+    def measure(predict: Any) -> dict[str, Any]:
+        return {"again": float((predict(large.x_validation).argmax(axis=1) == large.y_validation).mean()), "name": "x"}
+
     found = ablations.train_variants(
-        {"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, progress=False
+        {"one": {}, "both": {}}, BASE | {"epochs": 4}, large, [5], change={"both": half}, measure=measure, progress=False
     )
+    assert found["again"].tolist() == found["accuracy"].tolist()
+    assert found["name"].tolist() == ["x", "x"]
     assert found["variant"].tolist() == ["one", "both"]
     assert asked == [5]
     one, both = found["inverted_accuracy"]

@@ -235,14 +235,6 @@ def test_coverage_of_sets_with_intervals_and_mean_size() -> None:
     figure.canvas.draw()
 
 
-def test_shares_are_bars_with_their_numbers() -> None:
-    table = pd.DataFrame({"share": [0.5, 0.99], "low": [0.4, 0.98], "high": [0.6, 0.995]}, index=["inverted", "normal"])
-    ax: Any = plots.accuracy_bars(table)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["inverted", "normal"]
-    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.99]
-    assert texts(ax) == ["50.0%", "99.0%"]
-
-
 def test_bars_of_each_digit_are_side_by_side() -> None:
     table = pd.DataFrame({"one": np.linspace(0, 1, 10), "other": np.linspace(1, 0, 10)})
     ax: Any = plots.digit_bars(table, ylabel="share")
