@@ -74,10 +74,24 @@ def evaluate_command(
 
 
 def _print_summary(rows: dict[str, Any]) -> None:
+    from mnist_utils.evaluation.statistics import format_p_value
+
     for name in "accuracy", "expected_calibration_error":
         low, high = rows[f"{name}_interval"]
         print(f"{name.replace('_', ' '):26}  {rows[name]:6.2%} ({low:.2%} to {high:.2%})")
     print(f"{'log loss':26}  {rows['log_loss']:.4f} nats")
+    errors = rows["errors"]
+    fits = (
+        "as expected"
+        if errors["p_value"] >= 0.05
+        else "too sure"
+        if errors["observed"] > errors["expected"]
+        else "too cautious"
+    )
+    told = (
+        f"{errors['observed']:,}, by the confidence {errors['expected']:.0f}: {fits} ({format_p_value(errors['p_value'])})"
+    )
+    print(f"{'errors':26}  {told}")
 
 
 def _evaluate_data(run: Run, name: str, data_dir: Path | None, raw: bool, skip_unreadable: bool, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mnist_utils import ConfigError
 from mnist_utils._support import files
 from mnist_utils._support.arrays import Images, Labels
-from mnist_utils.evaluation.calibration import calibration_error_interval
+from mnist_utils.evaluation.calibration import ErrorCount, calibration_error_interval, count_errors
 from mnist_utils.evaluation.metrics import compute_metrics
 from mnist_utils.runs.environment import git_commit, package_versions
 from mnist_utils.runs.run import Run, RunError
@@ -44,6 +44,8 @@ class TestSummary:
         See `evaluation.calibration.calibration_error_interval`.
     log_loss : float
         In nat.
+    errors : ErrorCount
+        See `evaluation.calibration.count_errors`.
     """
 
     n: int
@@ -52,6 +54,7 @@ class TestSummary:
     expected_calibration_error: float
     expected_calibration_error_interval: tuple[float, float]
     log_loss: float
+    errors: ErrorCount
 
 
 def summarize_run(run: Run) -> TestSummary:
@@ -76,6 +79,7 @@ def _summarize(probabilities: NDArray[Any], labels: NDArray[Any]) -> TestSummary
         # One image says nothing about it.
         expected_calibration_error_interval=calibration_error_interval(probabilities, labels) if found.n > 1 else (0.0, 1.0),
         log_loss=found.log_loss,
+        errors=count_errors(probabilities, labels),
     )
 
 

@@ -494,6 +494,9 @@ def test_evaluate_tells_what_was_recorded(mnist: Cli, results: Path) -> None:
     run = read_run("reference", results)
     assert f"accuracy {run.trained().test.accuracy:>25.2%} (" in out
     assert "expected calibration error" in out
+    assert re.search(
+        r"^errors +\d+, by the confidence \d+: (as expected|too sure|too cautious) \(p [=<] ", out, re.MULTILINE
+    )
     found = json.loads(mnist("evaluate", "reference", "--results", str(results), "--json")[1])
     assert found["run"] == "reference"
     assert found["accuracy"] == run.trained().test.accuracy

@@ -26,6 +26,8 @@ def test_summary_is_of_the_calibrated_predictions(tiny_run: Run) -> None:
     assert found.log_loss == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-5)
     unscaled = apply_temperature(probabilities, 1 / recorded.temperature)  # metrics.json keeps what came out of training
     assert expected_calibration_error(unscaled, labels) == pytest.approx(recorded.test.expected_calibration_error, abs=1e-4)
+    assert found.errors.observed == (probabilities.argmax(axis=1) != labels).sum()
+    assert found.errors.expected == pytest.approx((1 - probabilities.max(axis=1)).sum(), rel=1e-5)
     for name in "accuracy", "expected_calibration_error":
         low, high = getattr(found, f"{name}_interval")
         assert 0 <= low < high <= 1
