@@ -30,8 +30,9 @@ def axes_pair(figure: Figure | None, size: tuple[float, float]) -> tuple[Figure,
 
 
 PART_COLORS = {"training": "#0072B2", "validation": "#D55E00", "test": "#999999"}
-# Seaborn's colour-blind palette, with a darker yellow: its own is too pale for small markers on white.
-DIGIT_COLORS = ["#a89a00" if i == 8 else colour for i, colour in enumerate(sns.color_palette("colorblind", 10))]
+# Seaborn's colour-blind palette, but its yellow and its pink are darker here: too pale for small markers on white.
+_DARKER = {6: "#6a3d9a", 8: "#a89a00"}
+DIGIT_COLORS = [_DARKER.get(i, colour) for i, colour in enumerate(sns.color_palette("colorblind", 10))]
 
 
 def name_ticks(axis: Axis, classes: Sequence[str], n: int) -> None:

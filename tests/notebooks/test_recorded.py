@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
@@ -14,11 +15,13 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 
 import mnist_utils
 from mnist_utils.pipeline import parameters
+from mnist_utils.runs.find import read_run
 from tests.notebooks import record, under_nbval
 from tests.paths import CLONE
 from tests.pipeline.test_execute import write
@@ -51,6 +54,10 @@ def tags(cell: Any) -> set[str]:
     return set(cell.metadata.get("tags", []))
 
 
+def all_outputs(notebook: Any) -> list[Any]:
+    return [output for cell in code(notebook) for output in cell.outputs]
+
+
 def code(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
@@ -70,7 +77,7 @@ def is_text(output: Any) -> bool:
 def texts(notebook: Any) -> str:
     """Everything of a notebook that is text: a picture's letters may spell anything."""
     pictures = "image/png", "image/jpeg"
-    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    outputs = all_outputs(notebook)
     data = [
         {kind: content for kind, content in output.get("data", {}).items() if kind not in pictures} for output in outputs
     ]
@@ -129,6 +136,29 @@ def test_the_profile_full_names_parameters_that_there_are() -> None:
             assert given.keys() <= papermill.inspect_notebook(str(paths[name])).keys()
             parameters.resolve_parameters([paths[name]], {}, profile="full")
     assert parameters.FULL_PROFILE.keys() <= set(NAMES)
+
+
+def test_the_committed_outputs_are_of_one_run_and_of_the_committed_reference() -> None:
+    notebooks = {path.stem: read(path) for path in COMMITTED}
+    printed = {
+        name: "\n".join(
+            "".join(output.get("text", "") or output.get("data", {}).get("text/html", ""))
+            for output in all_outputs(notebook)
+        )
+        for name, notebook in notebooks.items()
+    }
+    (trained,) = re.findall(r"^run (\S+)$", printed["02_train"], re.MULTILINE)
+    described = {name: set(re.findall(r"run (\S+) \(\w+, trained on", text)) for name, text in printed.items()}
+    assert {name: runs for name, runs in described.items() if not runs <= {trained}} == {}
+    assert described["09_predict_and_serve"] == {trained}
+    rows = pd.read_html(io.StringIO(printed["02_train"]))
+    (others,) = [table for table in rows if "95 % interval" in table]
+    assert f"{trained} (this one)" in set(others["run"])
+    (row,) = others[others["run"] == "reference"].to_dict("records")
+    reference = read_run("reference", CLONE / "results").trained()
+    assert row["validation"] == f"{reference.validated().accuracy:.2%}"
+    assert row["seconds"] == round(reference.seconds["training"])
+    assert set(others["run"]) == {f"{trained} (this one)", "reference"}
 
 
 @EVERY_COMMITTED
@@ -223,7 +253,14 @@ def nbval(path: Path, tmp_path_factory: pytest.TempPathFactory, package: Path = 
     return under_nbval.execute(path, package=package, MPLCONFIGDIR=str(shared))
 
 
-@EVERY_RECORDED
+# Those that take longest are executed by .ci/run, with the other tests of notebooks.
+LONG = {"04_ablations", "06_error_analysis", "07_inverted_colours", "08_robustness"}
+BY_LENGTH = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.notebooks] if path.stem in LONG else []) for path in RECORDED
+]
+
+
+@pytest.mark.parametrize("path", BY_LENGTH)
 def test_a_notebook_gives_again_what_was_recorded(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     done = nbval(path, tmp_path_factory)
     assert done.returncode == 0, done.stdout + done.stderr
