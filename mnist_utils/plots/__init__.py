@@ -26,7 +26,6 @@ from mnist_utils.plots.errors import (
     confusion_matrices,
     confusion_matrix,
     digit_bars,
-    robustness_bars,
 )
 from mnist_utils.plots.images import (
     digit_boxes,
@@ -37,6 +36,7 @@ from mnist_utils.plots.images import (
     preprocessing_steps,
 )
 from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_rates
+from mnist_utils.plots.robustness import confidence_and_accuracy, robustness_dots, severity_curves
 from mnist_utils.plots.training import (
     accuracy_curves,
     latencies,
@@ -49,6 +49,8 @@ from mnist_utils.plots.training import (
     training_curves,
 )
 
+robustness_bars = robustness_dots  # the name that notebook 06 has for it
+
 __all__ = [
     "accuracy_bars",
     "accuracy_curves",
@@ -57,6 +59,7 @@ __all__ = [
     "class_balance",
     "class_means",
     "class_scores",
+    "confidence_and_accuracy",
     "confidence_histogram",
     "confused_pairs_bars",
     "confusion_matrices",
@@ -84,6 +87,8 @@ __all__ = [
     "reliability_diagram",
     "risk_coverage_curve",
     "robustness_bars",
+    "robustness_dots",
+    "severity_curves",
     "slice_error_rates",
     "training_curves",
     "values_by_digit",
