@@ -37,7 +37,7 @@ def robustness_dots(found: Robustness, *, title: str, figure: Figure | None = No
     groups = list(dict.fromkeys(found.table["group"]))
     order = np.lexsort((-found.table["accuracy"], found.table["group"].map(groups.index)))
     table = found.table.iloc[order]
-    figure = prepare_figure(figure, (8, 1.5 + _ROW * len(table)))
+    figure = prepare_figure(figure, (8.5, 1.5 + _ROW * len(table)))
     ax = figure.subplots()
     for place, row in enumerate(found.samples[order, :_SHOWN]):
         strip = OffsetImage(_side_by_side(row), zoom=_SAMPLE / 28, cmap="gray", norm=Normalize(0, 255), resample=False)
