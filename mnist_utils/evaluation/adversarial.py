@@ -114,7 +114,7 @@ def accuracy_under_attack(
         once = name == "FGSM"
         random = None if once else np.random.default_rng(seed)
         count, step = (1, epsilon) if once else (steps, _RELATIVE_STEP * epsilon / steps)
-        changed = _attack(slopes, images, truth, epsilon, count, step, random)
+        changed = _attack(slopes, images, truth, epsilon, count if epsilon else 0, step, random)
         correct = int((_predicted_labels(model, changed) == truth).sum())
         low, high = wilson_interval(correct, len(truth))
         rows.append({"attack": name, "epsilon": epsilon, "n": len(truth), "accuracy": correct / len(truth)})

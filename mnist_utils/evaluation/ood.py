@@ -35,7 +35,9 @@ def ood_scores(
     features, known : float arrays, shapes (n, units) and (m, units), m >= k, optional
         The images' and the training images' `attribution.penultimate_features`.
     k : int
-        Whose similarity counts: that of the k-th nearest training image.
+        Whose similarity counts: that of the k-th nearest training image. More training images need a larger one: to the run
+        `reference`, five of MNIST's 54,000 are as unlike digits as all letters are. With all 54,000 and k = 5 its AUROC for
+        letters is 59 %; with 10,000 of them, or k = 20, 99.9 %.
 
     Returns
     -------

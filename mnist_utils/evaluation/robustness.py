@@ -175,15 +175,17 @@ def relative_corruption_error(accuracy: pd.Series, baseline: pd.Series) -> float
     Parameters
     ----------
     accuracy, baseline : Series
-        Accuracies, 0 to 1, of both, with the same corruptions as index; no accuracy of the baseline is 1.
+        Accuracies, 0 to 1, of both, with the same corruptions as index. Corruptions on which the baseline makes no error
+        are left out, as their ratio is not defined.
 
     Returns
     -------
     float
-        1 for a model as good as the baseline, 0 for one without errors.
+        1 for a model as good as the baseline, 0 for one without errors; NaN if the baseline makes no error at all.
 
     References
     ----------
     Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions and perturbations. ICLR.
     """
-    return float(((1 - accuracy) / (1 - baseline.loc[accuracy.index])).mean())
+    possible = 1 - baseline.loc[accuracy.index]
+    return float(((1 - accuracy) / possible)[possible > 0].mean())

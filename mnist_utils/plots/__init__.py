@@ -26,7 +26,6 @@ from mnist_utils.plots.errors import (
     confusion_matrix,
     digit_bars,
     flip_norms,
-    robustness_bars,
 )
 from mnist_utils.plots.images import (
     digit_boxes,
@@ -37,6 +36,7 @@ from mnist_utils.plots.images import (
     preprocessing_steps,
 )
 from mnist_utils.plots.intervals import attack_curves, ood_areas, slice_error_rates
+from mnist_utils.plots.robustness import confidence_and_accuracy, robustness_dots, severity_curves
 from mnist_utils.plots.shares import class_logits, contrast_curves, share_dots
 from mnist_utils.plots.training import (
     accuracy_curves,
@@ -58,6 +58,7 @@ __all__ = [
     "class_logits",
     "class_means",
     "class_scores",
+    "confidence_and_accuracy",
     "confidence_histogram",
     "confused_pairs_bars",
     "confusion_matrices",
@@ -86,7 +87,8 @@ __all__ = [
     "reliability_before_after",
     "reliability_diagram",
     "risk_coverage_curve",
-    "robustness_bars",
+    "robustness_dots",
+    "severity_curves",
     "share_dots",
     "slice_error_rates",
     "training_curves",

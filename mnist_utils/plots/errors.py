@@ -1,4 +1,4 @@
-"""Figures of errors, their explanations, and robustness."""
+"""Figures of errors and their explanations."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from mnist_utils.plots.style import (
 
 if TYPE_CHECKING:
     from mnist_utils.evaluation.attribution import Attribution
-    from mnist_utils.evaluation.robustness import Robustness
-
 
 _MOST_CELLS = 20  # classes whose counts can be read in the cells
 
@@ -212,46 +210,6 @@ def flip_norms(norms: Mapping[str, NDArray[Any]], *, title: str = "", ax: Axes |
     ax.grid(alpha=0.3)
     ax.legend(loc="upper left", frameon=False)
     return ax
-
-
-def robustness_bars(found: Robustness, *, title: str, figure: Figure | None = None) -> Figure:
-    """Draw a row for each corruption and data set: its name, samples, and the accuracy with its interval."""
-    table, gap = found.table, 2
-    figure = prepare_figure(figure, (10.5, 1.4 + 0.4 * len(table)))
-    left, right = figure.subplots(1, 2, width_ratios=[1, 2.9])  # digits are square at this size
-    side = found.samples.shape[-1] + gap
-    padded = np.pad(found.samples, ((0, 0), (0, 0), (gap // 2, gap // 2), (gap // 2, gap // 2)), constant_values=255)
-    left.imshow(
-        padded.swapaxes(1, 2).reshape(len(table) * side, -1),
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        aspect="auto",
-        interpolation="nearest",
-    )
-    left.set_yticks((np.arange(len(table)) + 0.5) * side, [str(name).replace("_", " ") for name in table.index])
-    left.set_xticks([])
-    left.tick_params(length=0)
-    sns.despine(ax=left, left=True, bottom=True)
-    places, shares = np.arange(len(table)), table["accuracy"]
-    ends = np.abs(table[["low", "high"]].to_numpy().T - shares.to_numpy())
-    groups = list(dict.fromkeys(table["group"]))
-    for colour, hatch, group in zip(
-        ("#666666", TRAINING_COLOR, VALIDATION_COLOR, "#CC79A7", "#009E73"), ("", "", "//", "xx", ".."), groups, strict=False
-    ):
-        of = (table["group"] == group).to_numpy()
-        right.barh(
-            places[of], shares[of], xerr=ends[:, of], height=0.7, color=colour, hatch=hatch, edgecolor="white", label=group,
-            alpha=0.8, capsize=3,
-        )  # fmt: skip
-    for place, (share, high) in enumerate(zip(shares, table["high"], strict=True)):
-        right.annotate(f"{share:.1%}", (high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
-    right.set(xlim=(0, 1.12), ylim=(len(table) - 0.5, -0.5), yticks=[], xticks=np.linspace(0, 1, 6), xlabel="accuracy")
-    right.xaxis.set_major_formatter(PercentFormatter(1.0))
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, frameon=False)
-    sns.despine(ax=right, left=True)
-    figure.suptitle(title)
-    return figure
 
 
 def digit_bars(table: pd.DataFrame, *, ylabel: str, title: str = "", ax: Axes | None = None) -> Axes:

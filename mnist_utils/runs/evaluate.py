@@ -238,7 +238,7 @@ def write_robustness(run: Run, found: Robustness) -> list[Path]:
         raise RunError(f"{run.path} cannot be written, so nothing was kept there")
     written = [run.path / ROBUSTNESS, run.path / ROBUSTNESS_FIGURE]
     files.write_text_atomic(written[0], json.dumps(robustness_json(found), indent=2))
-    figure = plots.robustness_bars(found, title=robustness_title(run, found), figure=Figure())
+    figure = plots.robustness_dots(found, title=robustness_title(run, found), figure=Figure())
     written[1].parent.mkdir(exist_ok=True)
     files.write_atomic(written[1], lambda path: figure.savefig(path, dpi=100))
     return written

@@ -138,3 +138,11 @@ def test_the_relative_error_is_a_mean_of_ratios() -> None:
     assert robustness.relative_corruption_error(baseline, baseline) == pytest.approx(1)
     better = pd.Series({"snow": 0.95, "fog": 0.8})  # half and a quarter of the errors, in another order
     assert robustness.relative_corruption_error(better, baseline) == pytest.approx(0.375)
+
+
+def test_a_corruption_without_errors_of_the_baseline_is_left_out() -> None:
+    accuracy = pd.Series({"fog": 0.9, "snow": 0.9, "rain": 1.0})
+    assert robustness.relative_corruption_error(accuracy, pd.Series({"fog": 0.8, "snow": 1.0, "rain": 1.0})) == (
+        pytest.approx(0.5)
+    )
+    assert np.isnan(robustness.relative_corruption_error(accuracy, accuracy * 0 + 1))

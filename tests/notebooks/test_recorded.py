@@ -37,11 +37,11 @@ COMPARED = {
     "01_explore": 17,
     "02_train": 8,
     "03_your_own_network": 6,
-    "04_ablations": 8,
+    "04_ablations": 9,
     "05_compare_runs": 4,
     "06_error_analysis": 14,
     "07_inverted_colours": 4,
-    "08_robustness": 0,
+    "08_robustness": 8,
     "09_predict_and_serve": 8,
 }
 

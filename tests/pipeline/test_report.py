@@ -197,8 +197,8 @@ def test_robustness_is_a_table_where_it_was_measured(folder: Path) -> None:
     words = Page(report.write_report(folder)).words
     mean = "Mean accuracy over the fifteen corruptions of MNIST-C: 73.00 % (95 % interval 70.00 to 76.00 %)."
     assert f"{mean} Worst is dotted line." in words
-    assert "dotted lineMNIST-C36050.0 %45.0 to 55.0-47.0" in words
-    assert "fogMNIST-C36096.0 %93.0 to 97.0-1.0 (not significant)" in words
+    assert "dotted lineMNIST-C36050.00 %45.00 to 55.00-47.00" in words
+    assert "fogMNIST-C36096.00 %93.00 to 97.00-1.00 (not significant)" in words
     images = len(Page(report.write_report(folder)).all("img"))
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "figures" / "robustness.png").write_bytes(b"picture")

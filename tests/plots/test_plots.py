@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from mnist_utils import plots
 from mnist_utils.evaluation import calibration, conformal
 from mnist_utils.evaluation.errors import confused_pairs, per_class_table, risk_coverage, selective_accuracy
-from mnist_utils.evaluation.robustness import Robustness
 from mnist_utils.evaluation.statistics import PairedEffect
 from tests.lazy import lazy
 
@@ -349,24 +348,7 @@ def test_the_large_digits_on_a_map_do_not_overlap() -> None:
     assert len(ax.collections) == 3
 
 
-# --- robustness and explanations ---
-
-
-def test_robustness_has_a_row_and_a_bar_for_each_change() -> None:
-    index = pd.Index(["clean", "dotted_line", "inverted"], name="change")
-    shares = {"accuracy": [0.99, 0.8, 0.5], "low": [0.98, 0.75, 0.4], "high": [1.0, 0.85, 0.6]}
-    table = pd.DataFrame({"group": ["clean", "MNIST-C", "ours"], "n": 100, **shares}, index=index)
-    found = Robustness(table, 0.8, (0.7, 0.9), "dotted_line", np.zeros((3, 8, 28, 28), np.uint8))
-    figure = plots.robustness_bars(found, title="robustness")
-    left, right = figure.axes
-    assert [text.get_text() for text in left.get_yticklabels()] == ["clean", "dotted line", "inverted"]
-    bars = sorted((bar for group in right.containers for bar in getattr(group, "patches", [])), key=lambda bar: bar.get_y())
-    assert [bar.get_width() for bar in bars] == shares["accuracy"]
-    heights = [bar.get_y() + bar.get_height() / 2 for bar in bars]
-    assert heights == pytest.approx([0, 1, 2])
-    assert right.get_ylim() == (2.5, -0.5)  # the first on top, as the samples are
-    assert {"99.0%", "80.0%", "50.0%"} <= {text.get_text() for text in right.texts}
-    assert right.get_legend_handles_labels()[1] == ["clean", "MNIST-C", "ours"]
+# --- explanations ---
 
 
 def test_each_explanation_is_a_row() -> None:
