@@ -15,8 +15,6 @@ from mnist_utils.preprocessing.decode import ImageError
 from mnist_utils.preprocessing.reader import preprocess
 
 _SIDE = 28
-_LOW_CONTRAST = 0.3
-_GREY_PAPER = 160  # of 255, which is white
 _LEAST_INK = 25  # grey levels: what is darker is black paper
 
 
@@ -57,29 +55,6 @@ def crop_tightly(x: Images) -> Images:
         target[:] = 0
         target[top : top + height, left : left + width] = cv2.resize(ink, (width, height), interpolation=cv2.INTER_LINEAR)
     return cropped
-
-
-def change_conditions(x: Images) -> dict[str, Images]:
-    """Show images as other people might bring them; each condition changes the polarity, the tones or the margin.
-
-    Parameters
-    ----------
-    x : uint8 array, shape (n, 28, 28), white on black
-
-    Returns
-    -------
-    dict of uint8 arrays, shape (n, 28, 28)
-        upright: as given. inverted: black on white. low contrast: light grey on dark grey. grey paper: black on light grey.
-        half inverted: the right half black on white. tightly cropped: without a margin.
-    """
-    return {
-        "upright": x,
-        "inverted": 255 - x,
-        "low contrast": set_contrast(x, _LOW_CONTRAST),
-        "grey paper": np.rint((255 - x) * (_GREY_PAPER / 255)).astype(np.uint8),
-        "half inverted": invert_right_half(x),
-        "tightly cropped": crop_tightly(x),
-    }
 
 
 @dataclass(frozen=True)
