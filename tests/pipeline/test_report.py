@@ -197,6 +197,10 @@ def test_an_odd_narrow_figure_has_a_row_of_its_own(folder: Path) -> None:
     (folder / "notebooks" / "02_train.ipynb").unlink()
     page = Page(report.write_report(folder))
     assert [attributes["class"] for attributes in page.all("figure")] == ["card", "card", "card whole-row", "card lone"]
+    cells = figure(png(10, 10), png(40, 10), png(12, 10))
+    nbformat.write(notebook(new_markdown_cell("# Two"), cells), folder / "notebooks" / "01_explore.ipynb")
+    page = Page(report.write_report(folder))
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card", "card whole-row", "card"]
 
 
 def test_the_model_card_is_shown_and_linked(folder: Path) -> None:
