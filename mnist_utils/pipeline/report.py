@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_utils._support import files
 from mnist_utils.runs import evaluate
 from mnist_utils.runs.find import read_run
-from mnist_utils.runs.run import NOTEBOOKS, RunError
+from mnist_utils.runs.run import CARD, NOTEBOOKS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from nbformat import NotebookNode
 
+    from mnist_utils.runs.run import Run
+
 
 TAG = "report"  # of the cells whose figures belong in the report
+# What a report begins with: notebook, what the figure's heading says, and the figure of the run that shows the same.
+RESULTS = (
+    ("02_train", "confused", "confusion_matrix"),
+    ("02_train", "curves", "training_curves"),
+    ("06_error_analysis", "worst errors", ""),
+    ("06_error_analysis", "may be incorrect", ""),  # calibration on validation images
+    ("06_error_analysis", "test set", ""),  # and on test images
+)
+_FIRST, _DATA = ("02_train", "06_error_analysis"), "01_explore"  # pages before and after all others
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of an executed notebook: its PNG in base64, what it shows in words, the section it stands in."""
+    """A figure: its PNG in base64, what it shows in words, the section it stands in, the notebook (empty: the run's own)."""
 
     png: str
     alt: str
     heading: str
+    page: str = ""
 
     @property
     def wide(self) -> bool:
@@ -41,7 +52,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
-    """An executed notebook: its name, its title, its seconds, why it stopped (empty: it did not), its figures."""
+    """An executed notebook: its name, its title, its seconds, whether it stopped before its end, its figures."""
 
     name: str
     title: str
@@ -82,31 +93,63 @@ def write_report(folder: Path) -> Path:
         )
         files.write_text_atomic(path.with_suffix(".html"), content)
     run = read_run(folder, folder.parent) if (folder / "config.json").is_file() else None
+    trained = run if run and run.metrics else None
+    results, others = _split_figures(pages, trained)
     report = templates.get_template("report.html").render(
         name=folder.name,
-        run=run if run and run.metrics else None,
+        run=trained,
         incomplete=run.incomplete if run else "",
         pages=pages,
+        results=results,
+        others=[page for page in others if page.name != _DATA],
+        data=[page for page in others if page.name == _DATA],
         robustness=_read_robustness(folder),
+        card=_card_html(folder / CARD),
     )
     files.write_text_atomic(folder / "report.html", report)
     return folder / "report.html"
 
 
+def _split_figures(pages: list[Page], run: Run | None) -> tuple[list[Figure], list[Page]]:
+    """Split off the figures that a report begins with, in the order of `RESULTS`; and put the other pages into order."""
+    results: list[Figure] = []
+    for name, words, own in RESULTS:
+        found = [figure for page in pages if page.name == name for figure in page.figures if words in figure.heading.lower()]
+        results += found or _figure_of_run(run, own)
+    left = [replace(page, figures=[figure for figure in page.figures if figure not in results]) for page in pages]
+    order = {name: place for place, name in enumerate(_FIRST)}
+    return results, sorted(left, key=lambda page: order.get(page.name, len(_FIRST)))
+
+
+def _figure_of_run(run: Run | None, name: str) -> list[Figure]:
+    """Take a figure from the run's folder, if it has it."""
+    if run is None or not (path := run.path / "figures" / f"{name}.png").is_file():
+        return []
+    words = name.replace("_", " ")
+    return [Figure(base64.b64encode(path.read_bytes()).decode(), f"{words} of {run.describe()}", words.capitalize())]
+
+
 def _read_robustness(folder: Path) -> dict[str, Any] | None:
     """Read what `mnist evaluate --robustness` wrote, if it was called: the table, and the figure in base64."""
-    path = folder / evaluate.ROBUSTNESS
-    if not path.is_file():
+    content, figure = evaluate.read_robustness(folder), folder / evaluate.ROBUSTNESS_FIGURE
+    if content is None:
         return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"mean", "mean_interval", "worst", "rows"} - set(content)
-        if missing:
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
-    figure = folder / evaluate.ROBUSTNESS_FIGURE
     return content | {"figure": base64.b64encode(figure.read_bytes()).decode() if figure.is_file() else ""}
+
+
+def _card_html(path: Path) -> Any:
+    """Render a run's model card as a part of its report, which has the corrupted images and the title already."""
+    from markupsafe import Markup
+    from mistune import create_markdown
+
+    if not path.is_file():  # of an earlier version
+        return ""
+    text = re.sub(r"\A# .*\n", "", path.read_text(encoding="utf-8"))
+    text = re.sub(r"^### Corrupted images\n.*?(?=^## )", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
+    html = str(create_markdown(escape=True, plugins=["table"])(text))
+    html = re.sub(r"(<table>.*?</table>)", r'<div class="wide" tabindex="0">\1</div>', html, flags=re.DOTALL)
+    return Markup(html)  # noqa: S704 - what it holds of HTML was escaped
 
 
 def template_environment() -> Environment:
@@ -166,6 +209,7 @@ def _make_page(notebook: NotebookNode, name: str) -> Page:
                 "".join(output.data["image/png"].split()),
                 output.metadata.get("image/png", {}).get("alt") or cell.metadata["alt"],
                 heading,
+                name,
             )
             for cell, heading in pairs
             if TAG in cell.metadata.get("tags", [])

@@ -218,7 +218,7 @@ def evaluate_robustness(
 
 
 def write_robustness(run: Run, found: Robustness) -> list[Path]:
-    """Write the table and its figure into the run's folder, where its report finds them.
+    """Write the table and its figure into the run's folder, where its report finds them, and its model card anew.
 
     Returns
     -------
@@ -233,6 +233,7 @@ def write_robustness(run: Run, found: Robustness) -> list[Path]:
     from matplotlib.figure import Figure
 
     from mnist_utils import plots
+    from mnist_utils.runs.card import write_card  # which reads what is written here
 
     if not os.access(run.path, os.W_OK):
         raise RunError(f"{run.path} cannot be written, so nothing was kept there")
@@ -241,7 +242,27 @@ def write_robustness(run: Run, found: Robustness) -> list[Path]:
     figure = plots.robustness_dots(found, title=robustness_title(run, found), figure=Figure())
     written[1].parent.mkdir(exist_ok=True)
     files.write_atomic(written[1], lambda path: figure.savefig(path, dpi=100))
-    return written
+    return [*written, write_card(run)]
+
+
+def read_robustness(folder: Path) -> dict[str, Any] | None:
+    """Read what `write_robustness` wrote into a run's folder; None where robustness was not measured.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    path = folder / ROBUSTNESS
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if missing := {"mean", "mean_interval", "worst", "rows"} - set(content):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); make it again: mnist evaluate {folder} --robustness") from None
+    return content
 
 
 def robustness_json(found: Robustness) -> dict[str, object]:

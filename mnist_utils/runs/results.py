@@ -41,12 +41,15 @@ def write_config(folder: Path, config: TrainConfig, dataset: Dataset, origin: Ma
     precision : str
         The arithmetic of its training.
     """
+    parts = {"training": dataset.y_train, "validation": dataset.y_validation, "test": dataset.y_test}
+    images = {part: len(labels) for part, labels in parts.items()}
     content = {
         "format": FORMAT,
         "config": config.model_dump(),
         **origin,
         # Not where the files lay: that is a path of one person's machine, and the hash says more.
-        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes},
+        "dataset": {"name": dataset.name, "sha256": dataset.sha256, "note": dataset.note, "classes": dataset.classes}
+        | {"images": images},
         "versions": package_versions(),
         "git_commit": git_commit(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count(), "precision": precision},
@@ -90,6 +93,7 @@ def write_results(
 
     from mnist_utils.evaluation.calibration import apply_temperature
     from mnist_utils.evaluation.metrics import compute_metrics
+    from mnist_utils.runs.card import write_card
     from mnist_utils.training.build import fold_temperature
     from mnist_utils.training.fit import predict_probabilities
 
@@ -128,6 +132,7 @@ def write_results(
     for name in run.figures:
         figure = run.figure(name)
         files.write_atomic(run.path / "figures" / f"{name}.png", partial(figure.savefig, dpi=120))
+    write_card(run)
 
 
 def _temperature(

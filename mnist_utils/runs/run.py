@@ -30,12 +30,14 @@ REFERENCE = "reference"
 NOTEBOOKS = "notebooks"
 INCOMPLETE = "incomplete"
 NETWORK, AUGMENT = "network.py", "augment.py"  # the texts of what is not built in; read by people, never run
+CARD = "MODEL_CARD.md"
 FIGURES = "training_curves", "confusion_matrix"
 FILES = {  # of a complete run, with what each holds
     "config.json": "every hyper-parameter; data set and its hash; versions; git commit; CPU",
     "history.csv": "accuracy and loss of each epoch, training and validation",
     "curve.csv": "accuracy and loss while training, ten points an epoch",
     "metrics.json": "accuracy with interval, log loss, calibration error, per-class table, confusion matrix",
+    CARD: "in words: what the model is, what it is for, how good it is, and its limits",
     "predictions.npz": "the probabilities for every validation and test image, and the labels",
     "model.keras": "the model for Keras; takes (n, 28, 28, 1) from 0 to 255, white on black",
     "model.tflite": "the same for LiteRT, which predicts without TensorFlow",

@@ -19,6 +19,7 @@ from mnist_utils.runs.folder import mark_incomplete
 from mnist_utils.runs.run import RunError, RunMetrics
 from mnist_utils.training.config import make_config
 from tests.fake_runs import fake_metrics
+from tests.paths import CLONE
 
 NASTY = "<script>alert(1)</script><img src=https://example.com/x.png onerror=alert(2)>"
 
@@ -38,6 +39,28 @@ def figure(*pictures: str, tag: bool = True, **metadata: Any) -> Any:
     return new_code_cell("draw()", outputs=outputs, metadata={"tags": ["report"] if tag else [], **metadata})
 
 
+CARD = f"""# Model card of run one
+
+## What it is
+
+- A thing. {NASTY}
+
+## How good it is
+
+| {" | ".join(f"column {n}" for n in range(12))} |
+|{"---|" * 12}
+|{" 99.99 to 99.99 % |" * 12}
+
+### Corrupted images
+
+Everything about fog.
+
+## Limits
+
+    {"mnist train -f config.json --run again " * 4}
+"""
+
+
 class Page(HTMLParser):
     """A page's elements with their attributes, and its text outside style."""
 
@@ -45,7 +68,8 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words, self.within = "", ""
-        self.feed(path.read_text(encoding="utf-8"))
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -82,6 +106,7 @@ def folder(tmp_path: Path) -> Path:
     second = notebook(new_markdown_cell("# Second"), figure(png(200, 200), alt="Ten curves that fall"), stopped=True)
     for name, content_ in ("01_explore", first), ("02_train", second):
         nbformat.write(content_, folder / "notebooks" / f"{name}.ipynb")
+    (folder / "MODEL_CARD.md").write_text(CARD)
     return folder
 
 
@@ -105,12 +130,91 @@ def test_the_figures_are_those_of_the_tagged_cells_with_words(folder: Path) -> N
         Image.open(io.BytesIO(base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")))).size
         for image in images
     ]
-    assert sizes == [(300, 200), (900, 200), (200, 200)]
-    assert images[2]["alt"] == "Ten curves that fall"
-    assert images[0]["alt"] == "Figure of the section “The digits” in notebook 01_explore"
-    assert [attributes["class"] for attributes in page.all("figure")] == ["card lone", "card whole-row", "card lone"]
+    assert sizes == [(200, 200), (300, 200), (900, 200)]
+    assert images[0]["alt"] == "Ten curves that fall"
+    assert images[1]["alt"] == "Figure of the section “The digits” in notebook 01_explore"
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card lone", "card lone", "card whole-row"]
     links = [attributes["href"] for attributes in page.all("a")]
-    assert set(links) == {"notebooks/01_explore.html", "notebooks/02_train.html"}
+    assert set(links) == {"notebooks/01_explore.html", "notebooks/02_train.html", "MODEL_CARD.md"}
+
+
+def headings(page: Page) -> list[str]:
+    """Return the headings of the second level and the figures' captions, in their order."""
+    found = re.findall(r"<h2>(.*?)</h2>|<figcaption>(.*?)<", page.text)
+    return [heading.strip() or caption.strip() for heading, caption in found]
+
+
+def test_it_begins_with_the_results_and_ends_with_the_data(folder: Path) -> None:
+    by_notebook = {
+        "01_explore": ["A map of all digits"],
+        "02_train": ["Training and validation curves", "Which digits are confused?"],
+        "03_own": ["Is it better?"],
+        "06_error_analysis": [
+            "Which digits are confused?", "The worst errors", "How near is a flip?",
+            "Does the model know when it may be incorrect?", "The test set, opened once",
+        ],
+        "09_serve": ["A number"],
+    }  # fmt: skip
+    for name, sections in by_notebook.items():
+        pairs = [(new_markdown_cell(f"## {text}"), figure(png(1, 1 + place))) for place, text in enumerate(sections)]
+        cells = [cell for pair in pairs for cell in pair]
+        nbformat.write(notebook(*cells), folder / "notebooks" / f"{name}.ipynb")
+    results = ["Which digits are confused?", "Training and validation curves", "The worst errors"]
+    results += ["Does the model know when it may be incorrect?", "The test set, opened once"]
+    others = ["Which digits are confused?", "How near is a flip?", "Is it better?", "A number"]
+    page = Page(report.write_report(folder))
+    expected = ["Results", *results, "More figures", *others, "Model card", "Notebooks", "Configuration"]
+    assert headings(page) == [*expected, "The data", "A map of all digits"]
+    assert page.words.index("Test accuracy") < page.words.index("Results")
+    results_part = page.text.partition("<h2>Results</h2>")[2].partition("<h2>")[0]
+    assert re.findall(r'from <a href="notebooks/(.*?).html">', results_part) == ["02_train"] * 2 + ["06_error_analysis"] * 3
+
+
+def test_what_it_begins_with_is_in_the_notebooks() -> None:
+    pages = {path.stem: nbformat.read(path, 4) for path in (CLONE / "notebooks").glob("*.ipynb")}
+    for name, words, _ in report.RESULTS:
+        tagged = [heading for cell, heading in report._sections(pages[name]) if report.TAG in cell.metadata.get("tags", [])]
+        assert [heading for heading in tagged if words in heading.lower()], words
+
+
+def test_without_notebooks_it_begins_with_the_run_s_own_figures(folder: Path) -> None:
+    for path in (folder / "notebooks").iterdir():
+        path.unlink()
+    (folder / "figures").mkdir()
+    for name, size in ("confusion_matrix", (300, 100)), ("training_curves", (200, 200)):
+        (folder / "figures" / f"{name}.png").write_bytes(base64.b64decode(png(*size)))
+    page = Page(report.write_report(folder))
+    assert headings(page) == ["Results", "Confusion matrix", "Training curves", "Model card", "Configuration"]
+    assert [image["alt"] for image in page.all("img")] == [
+        f"{name} of run one (fast, trained on digits, seed 7)" for name in ("confusion matrix", "training curves")
+    ]
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card whole-row", "card lone"]
+
+
+def test_an_odd_narrow_figure_has_a_row_of_its_own(folder: Path) -> None:
+    cells = figure(png(10, 10), png(11, 10), png(40, 10), png(12, 10))
+    nbformat.write(notebook(new_markdown_cell("# Three"), cells), folder / "notebooks" / "01_explore.ipynb")
+    (folder / "notebooks" / "02_train.ipynb").unlink()
+    page = Page(report.write_report(folder))
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card", "card", "card whole-row", "card lone"]
+    cells = figure(png(10, 10), png(40, 10), png(12, 10))
+    nbformat.write(notebook(new_markdown_cell("# Two"), cells), folder / "notebooks" / "01_explore.ipynb")
+    page = Page(report.write_report(folder))
+    assert [attributes["class"] for attributes in page.all("figure")] == ["card", "card whole-row", "card"]
+
+
+def test_the_model_card_is_shown_and_linked(folder: Path) -> None:
+    page = Page(report.write_report(folder))
+    card = page.text.partition("<h2>Model card</h2>")[2].partition("<h2>")[0]
+    assert 'href="MODEL_CARD.md"' in card
+    assert re.findall(r"<h(\d)>(.*?)</h", card) == [("3", "What it is"), ("3", "How good it is"), ("3", "Limits")]
+    assert card.count('<div class="wide" tabindex="0"><table>') == card.count("<table>") == 1
+    assert card.count("<td") == 12
+    assert "fog" not in card  # the page has its own section of that
+    assert "&lt;script&gt;alert(1)" in card
+    assert "<script" not in card
+    (folder / "MODEL_CARD.md").unlink()  # a run of an earlier version
+    assert "Model card" not in Page(report.write_report(folder)).words
 
 
 def test_a_page_of_each_notebook_with_its_code_folded(folder: Path) -> None:
@@ -154,13 +258,19 @@ def test_a_run_without_a_network_and_one_without_notebooks(folder: Path) -> None
         path.unlink()
     words = Page(report.write_report(folder)).words
     assert "98.77 %" in words
-    assert "Figures" not in words
+    assert "Results" not in words
+    assert "The data" not in words
 
 
 def test_an_incomplete_run_says_so(folder: Path) -> None:
     mark_incomplete(folder, "notebooks", "notebook 02_train: code cell 2: ValueError: <b>no</b>")
     report.write_report(folder)
     assert "incomplete: notebook 02_train: code cell 2: ValueError: &lt;b&gt;no" in (folder / "report.html").read_text()
+
+
+# What reaches out of the window, but for what is moved sideways in a box of its own that does not.
+CUT = """[...document.querySelectorAll('body *')].filter(one => one.getBoundingClientRect().right > innerWidth + 0.5
+    && !one.parentElement.closest('.scroll, .wide, pre, .rendered_html')).map(one => one.outerHTML.slice(0, 80))"""
 
 
 @pytest.mark.browser
@@ -178,6 +288,7 @@ def test_in_a_browser_it_fits_and_asks_nothing_elsewhere(folder: Path, scheme: s
         for path in folder / "report.html", folder / "notebooks" / "01_explore.html":
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(CUT) == []
             assert page.evaluate("[...document.images].filter(i => i.src.startsWith('data:')).every(i => i.naturalWidth)")
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 

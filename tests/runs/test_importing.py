@@ -112,7 +112,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_run_holds_all_but_a_history(imported: Run) -> None:
     digest = hashlib.sha256((imported.path.parent.parent / "mine.keras").read_bytes()).hexdigest()
     assert {str(path.relative_to(imported.path)) for path in imported.path.rglob("*") if path.is_file()} == {
-        "config.json", "metrics.json", "predictions.npz", "model.keras", "model.tflite", "figures/confusion_matrix.png",
+        "config.json", "metrics.json", "predictions.npz", "model.keras", "model.tflite", "MODEL_CARD.md",
+        "figures/confusion_matrix.png",
     }  # fmt: skip
     assert imported.facts["network"] == {"name": "mine.keras", "sha256": digest}
     config = imported.facts["config"]

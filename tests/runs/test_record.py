@@ -47,7 +47,7 @@ def files(folder: Path) -> set[str]:
 def test_a_run_holds_all_its_parts(tiny_run: Run) -> None:
     assert files(tiny_run.path) == {
         "config.json", "history.csv", "curve.csv", "metrics.json", "predictions.npz", "model.keras", "model.tflite",
-        "figures/training_curves.png", "figures/confusion_matrix.png",
+        "MODEL_CARD.md", "figures/training_curves.png", "figures/confusion_matrix.png",
     }  # fmt: skip
     assert files(tiny_run.path) == set(FILES) - {NETWORK, AUGMENT}  # of your own networks only
     assert tiny_run.incomplete == ""
@@ -64,7 +64,8 @@ def test_whole_runs_make_a_table(tiny_run: Run) -> None:
 def test_the_config_is_whole_and_names_data_versions_and_machine(tiny_run: Run, tiny: Dataset) -> None:
     assert tiny_run.facts["config"] == make_config(**TINY).model_dump()
     assert tiny_run.facts["dataset"] == {
-        "name": "digits", "sha256": tiny.sha256, "note": "", "classes": list("0123456789")
+        "name": "digits", "sha256": tiny.sha256, "note": "", "classes": list("0123456789"),
+        "images": {"training": 200, "validation": 144, "test": 360},
     }  # fmt: skip
     assert tiny_run.facts["versions"]["keras"] == keras.__version__
     assert tiny_run.facts["cpu"]["cores"] == os.cpu_count()
