@@ -19,6 +19,7 @@ from mnist_utils.experiments import results
 DATA, QUIET = "#0072B2", "#777777"
 FEW = 10  # values of a parameter that each get a place of their own on the axis
 _COLOURS = "cividis"  # rises evenly in brightness, and looks the same to colour-blind eyes
+_LEAST_RANGE = 1.0  # percentage points from the first colour to the last
 _WIDE = 100  # from such a ratio of the largest to the smallest value on, an axis is logarithmic
 
 
@@ -128,7 +129,13 @@ def heat_map(trials: pd.DataFrame, down: str, across: str, *, title: str = "", a
     if ax is None:
         size = (2.2 + 0.9 * cells.shape[1], 1.4 + 0.55 * cells.shape[0])
         ax = plt.subplots(figsize=(max(5.0, size[0]), max(3.0, size[1])), layout="constrained")[1]
-    sns.heatmap(100 * cells, annot=True, fmt=".2f", cmap=_COLOURS, ax=ax, linewidths=1, cbar_kws={"format": "%.2f %%"})
+    shown = 100 * cells
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    wider = max(0.0, _LEAST_RANGE - (high - low)) / 2  # else small differences get the strongest colours
+    bar = {"format": "%.2f %%"}
+    sns.heatmap(
+        shown, annot=True, fmt=".2f", cmap=_COLOURS, vmin=low - wider, vmax=high + wider, ax=ax, linewidths=1, cbar_kws=bar
+    )
     ax.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "), title=title or "Validation accuracy, per cent")
     ax.tick_params(axis="y", rotation=0)
     return ax

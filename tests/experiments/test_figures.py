@@ -51,6 +51,19 @@ def test_a_heat_map_has_the_mean_of_each_pair_in_order() -> None:
     assert [text.get_text() for text in ax.get_xticklabels()] == ["64", "256"]
 
 
+@pytest.mark.parametrize(("accuracies", "ends"), [((0.992, 0.994), (98.8, 99.8)), ((0.9, 0.95), (90, 95))])
+def test_small_differences_do_not_get_the_whole_range_of_colours(
+    accuracies: tuple[float, float], ends: tuple[float, float]
+) -> None:
+    values = [(accuracy, epochs) for accuracy in accuracies for epochs in (1, 2)]
+    found = [
+        fake_run(f"r{i}", accuracy, epochs=epochs, batch_size=round(1000 * accuracy))
+        for i, (accuracy, epochs) in enumerate(values)
+    ]
+    ax = figures.heat_map(results.trials_table(found), "batch_size", "epochs")
+    assert ax.collections[0].get_clim() == pytest.approx(ends)
+
+
 def test_numbers_are_in_their_own_order_and_none_is_last() -> None:
     found = [fake_run(f"{p}", 0.9, patience=p) for p in (10, 9, None)] + [fake_run("x", 0.8, epochs=3)]
     ax = figures.heat_map(results.trials_table(found), "epochs", "patience")
