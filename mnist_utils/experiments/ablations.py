@@ -116,7 +116,7 @@ def _train_once(
     config: TrainConfig, dataset: Dataset, measure: Callable[[Predict], Mapping[str, Any]] | None
 ) -> dict[str, Any]:
     # Testing is done once, below: after each epoch it would take longer than training on a few thousand images does.
-    one = replace(dataset, x_validation=dataset.x_validation[:1], y_validation=dataset.y_validation[:1])
+    one = replace(dataset, x_validation=dataset.x_validation[:0], y_validation=dataset.y_validation[:0])
     with tempfile.TemporaryDirectory() as folder:  # a checkpoint that nobody resumes from
         trained = fit.train(config, dataset if config.patience else one, Path(folder), progress=False)
     seconds = [row["seconds"] for row in trained.history]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from typing import Any
 
 import nbformat
 import numpy as np
-import pandas as pd
 import papermill
 import pytest
 
@@ -56,6 +54,12 @@ def tags(cell: Any) -> set[str]:
 
 def all_outputs(notebook: Any) -> list[Any]:
     return [output for cell in code(notebook) for output in cell.outputs]
+
+
+def table_rows(html: str) -> list[list[str]]:
+    """Read the cells of all tables' rows."""
+    rows = re.findall(r"<tr.*?</tr>", html, re.DOTALL)
+    return [[cell.strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
 
 def code(notebook: Any) -> list[Any]:
@@ -151,14 +155,11 @@ def test_the_committed_outputs_are_of_one_run_and_of_the_committed_reference() -
     described = {name: set(re.findall(r"run (\S+) \(\w+, trained on", text)) for name, text in printed.items()}
     assert {name: runs for name, runs in described.items() if not runs <= {trained}} == {}
     assert described["09_predict_and_serve"] == {trained}
-    rows = pd.read_html(io.StringIO(printed["02_train"]))
-    (others,) = [table for table in rows if "95 % interval" in table]
-    assert f"{trained} (this one)" in set(others["run"])
-    (row,) = others[others["run"] == "reference"].to_dict("records")
+    runs = {one: cells for one, *cells in table_rows(printed["02_train"]) if one in ("reference", f"{trained} (this one)")}
+    assert len(runs) == 2
     reference = read_run("reference", CLONE / "results").trained()
-    assert row["validation"] == f"{reference.validated().accuracy:.2%}"
-    assert row["seconds"] == round(reference.seconds["training"])
-    assert set(others["run"]) == {f"{trained} (this one)", "reference"}
+    assert f"{reference.validated().accuracy:.2%}" in runs["reference"]
+    assert f"{reference.seconds['training']:.0f}" in runs["reference"]
 
 
 @EVERY_COMMITTED
@@ -243,7 +244,8 @@ def test_a_copy_holds_something_to_compare(path: Path) -> None:
     assert [cell.source for cell in copy if cell.execution_count is None] == []
     assert [output for cell in copy for output in cell.outputs if output.output_type == "error"] == []
     for cell, wanted in zip(copy, original, strict=True):
-        assert cell.outputs or not wanted.outputs or tags(cell) & NBVAL_IGNORES, cell.source
+        only_sometimes = cell.source.startswith("if ")  # as what is known of MNIST alone
+        assert cell.outputs or not wanted.outputs or tags(cell) & NBVAL_IGNORES or only_sometimes, cell.source
     compared = [cell for cell in copy if not tags(cell) & NBVAL_IGNORES and any(map(is_text, cell.outputs))]
     assert len(compared) >= COMPARED[path.stem]
 
