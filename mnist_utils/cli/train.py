@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from collections.abc import Collection
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +76,7 @@ def train_command(
 
     if config:  # what was not given is None, or False for a flag
         given = {name: value for name, value in hyper_parameters.items() if value not in (None, False)}
-        hyper_parameters |= _read_config(config) | given
+        hyper_parameters |= _read_config(config, given) | given
     settings = make_config(**hyper_parameters)  # before the seconds that importing TensorFlow takes
     folder = results_dir(results)
     name = new_run_name(settings, folder) if run is None else new_run_folder(run, folder).name
@@ -122,19 +124,36 @@ def train_command(
         print_result(made)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read hyper-parameters from a run's ``config.json`` or from a YAML file; own functions are those kept beside it."""
+def _read_config(path: Path, given: Collection[str]) -> dict[str, Any]:
+    """Read hyper-parameters from a run's ``config.json`` or from a YAML file; own functions are those kept beside it.
+
+    `given` names those that are not taken from the file.
+    """
+    from mnist_utils import ConfigError
     from mnist_utils.pipeline.parameters import read_parameters_file
     from mnist_utils.runs.run import AUGMENT, NETWORK
 
-    content = read_parameters_file(path)
-    values: dict[str, Any] = content["config"] if isinstance(content.get("config"), dict) else content
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = read_parameters_file(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: allowed: a run's config.json, or lines of the form name: value")
+    run = isinstance(content.get("config"), dict)
+    values = {str(name): value for name, value in (content["config"] if run else content).items() if name not in given}
     for field, kept in ("model", NETWORK), ("augment", AUGMENT):
-        name, is_own, _ = str(values.get(field, "")).partition("@")  # mine.py:wider@1a2b3c4d
-        if is_own:
-            file, _, function = name.rpartition(":") if ":" in name else (name, "", "")
-            function = function or ("" if file.endswith(".py") else name)
-            values[field] = f"{path.with_name(kept)}{f':{function}' if function else ''}"
+        own = re.fullmatch(r"(.+)@[0-9a-f]{8}", str(values.get(field, ""))) if run else None
+        if not own:
+            continue
+        file, _, function = own[1].rpartition(":") if ".py:" in own[1] else (own[1], "", "")
+        if not file.endswith(".py") or not path.with_name(kept).is_file():
+            why = (
+                "comes from a notebook, whose imports were not kept"
+                if path.with_name(kept).is_file()
+                else "was made elsewhere"
+            )
+            raise ConfigError(f"{path}: {field} {own[1]} {why}; give it with --{field} file.py:function")
+        values[field] = f"{path.with_name(kept)}{f':{function}' if function else ''}"
     return values
 
 

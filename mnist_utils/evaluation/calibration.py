@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mnist_utils._support.arrays import TINY
 
+_MOST_EXACT = 20_000  # images whose errors are counted exactly
+
 
 @dataclass(frozen=True)
 class ReliabilityBins:
@@ -233,12 +235,15 @@ def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
     Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks. ICML. Section 4.2.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
 
-    def loss(log_temperature: float) -> float:
-        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(scaled[np.arange(len(labels)), labels], 1e-12)).mean())
+    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    of_label = logits[np.arange(len(labels)), labels]
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    def loss(inverse: float) -> float:  # convex, so that a bounded search finds its only minimum
+        return float((logsumexp(inverse * logits, axis=1) - inverse * of_label).mean())
+
+    return 1 / float(minimize_scalar(loss, bounds=(1 / 20, 20), method="bounded", options={"xatol": 1e-6}).x)
 
 
 def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
@@ -283,10 +288,13 @@ def count_errors(probabilities: NDArray[Any], labels: ArrayLike) -> ErrorCount:
     probabilities : float array, shape (n, classes)
     labels : integer array, shape (n,)
     """
-    from scipy.stats import poisson_binom
+    from scipy.stats import norm, poisson_binom
 
-    doubt = 1 - probabilities.max(axis=1).astype(np.float64)
+    doubt = np.clip(1 - probabilities.max(axis=1).astype(np.float64), 0, 1)
     observed = int((probabilities.argmax(axis=1) != labels).sum())
-    chance = poisson_binom(np.clip(doubt, 0, 1))
-    tail = min(chance.cdf(observed), chance.sf(observed - 1))
+    if len(doubt) <= _MOST_EXACT:
+        below, here = poisson_binom(doubt).cdf(observed), poisson_binom(doubt).pmf(observed)
+        tail = min(below, 1 - below + here)
+    else:  # the time of the exact sum grows with the square of the images
+        tail = norm.sf(max(0.0, abs(observed - doubt.sum()) - 0.5) / np.sqrt((doubt * (1 - doubt)).sum()))
     return ErrorCount(float(doubt.sum()), observed, float(np.clip(2 * tail, 0, 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ def temperature_interval(probabilities: NDArray[Any], labels: NDArray[Any], temp
     Returns
     -------
     (float, float)
-        The upper end is infinite where the images do not bound it; both are NaN without any error among the predictions.
+        The upper end is infinite where the images do not bound it; both are NaN without any error among the predictions, and
+        where no temperature changes much.
     """
     if (probabilities.argmax(axis=1) == labels).all():
         return np.nan, np.nan
@@ -49,6 +50,8 @@ def temperature_interval(probabilities: NDArray[Any], labels: NDArray[Any], temp
     mean = (scaled * logits).sum(axis=1)
     slopes = mean - logits[np.arange(len(labels)), labels]  # of an image's loss, by the inverse temperature
     curvature = ((scaled * logits**2).sum(axis=1) - mean**2).sum()
+    if curvature < 1e-6 * len(labels):  # nearly uniform, or certain: no temperature changes anything
+        return np.nan, np.nan
     error = 1.959964 * np.sqrt((slopes**2).sum()) / curvature
     inverse = 1 / temperature
     return float(1 / (inverse + error)), float(1 / (inverse - error)) if inverse > error else np.inf
@@ -120,11 +123,15 @@ def cross_fit(
     return found
 
 
+def log_losses(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return each image's log loss, in nat: the negative logarithm of its label's probability."""
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], TINY))
+
+
 def compare_calibrators(
     probabilities: NDArray[Any],
     labels: NDArray[Any],
     *,
-    names: Sequence[str] = tuple(CALIBRATORS),
     folds: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -134,8 +141,6 @@ def compare_calibrators(
     ----------
     probabilities, labels, folds, seed
         See `cross_fit`.
-    names : sequence of str
-        Those to compare, ``none`` first.
 
     Returns
     -------
@@ -144,9 +149,9 @@ def compare_calibrators(
         interval over images), calibration error, errors expected, errors observed, p (see `count_errors`).
     """
     rows, losses = {}, {}
-    for name in names:
-        found = cross_fit(probabilities, labels, CALIBRATORS[name], folds=folds, seed=seed)
-        losses[name] = -np.log(np.maximum(found[np.arange(len(labels)), labels], TINY))
+    for name, calibrator in CALIBRATORS.items():
+        found = cross_fit(probabilities, labels, calibrator, folds=folds, seed=seed)
+        losses[name] = log_losses(found, labels)
         change, low, high = student_interval(losses[name] - losses["none"])
         errors = count_errors(found, labels)
         rows[name] = {

@@ -171,7 +171,8 @@ def learning_curve(trials: pd.DataFrame, *, title: str = "", ax: Axes | None = N
     ax.xaxis.set_minor_locator(NullLocator())
     if positive.any():
         # An interval may reach 0, which has no place on the axis.
-        ax.set(yscale="log", ylim=(errors[positive].min() / 1.8, np.nanmax([errors.max(), *high]) * 1.3))
+        lowest = min(errors[positive].min(), mean[mean > 0].min())
+        ax.set(yscale="log", ylim=(lowest / 1.8, np.nanmax([errors.max(), *high]) * 1.3))
         ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
         ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))

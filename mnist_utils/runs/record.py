@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -111,13 +112,22 @@ def check_same_config(run: Run, wanted: dict[str, Any]) -> None:
     if run.imported:
         raise RunError(f"run {run.name} is an imported model. Choose another name (--run), or delete {run.path}")
     had = run.config.model_dump() | {"sha256": run.sha256}
-    differing = [f"{name} {had.get(name)}, now {value}" for name, value in wanted.items() if had.get(name) != value]
+    differing = [
+        f"{name} {had.get(name)}, now {value}"
+        for name, value in wanted.items()
+        if _without_file(had.get(name)) != _without_file(value)
+    ]
     if differing:
         further = f", or train it further in another run (--from {run.name})" if run.metrics else ""
         raise RunError(
             f"run {run.name} was started with {'; '.join(differing)}. "
             f"Choose another name (--run), or delete {run.path}{further}"
         )
+
+
+def _without_file(value: Any) -> Any:
+    """Leave out the file's name of an own function: ``mine.py:wider@1a2b3c4d`` is known by its function and its hash."""
+    return re.sub(r"^[^@]*\.py(?=(:[^:@]+)?@[0-9a-f]{8}$)", "", value) if isinstance(value, str) else value
 
 
 def check_resumable(folder: Path, config: TrainConfig, dataset: Dataset) -> int:

@@ -146,7 +146,7 @@ def _temperature(
     from mnist_utils.data.augmentation import augment
     from mnist_utils.data.drawn import draw_digits
     from mnist_utils.evaluation.calibration import fit_temperature
-    from mnist_utils.evaluation.calibrators import compare_calibrators, temperature_interval
+    from mnist_utils.evaluation.calibrators import cross_fit, log_losses, temperature_calibrator, temperature_interval
     from mnist_utils.training.fit import predict_probabilities
 
     probabilities, labels = validation, dataset.y_validation
@@ -156,8 +156,9 @@ def _temperature(
         probabilities = predict_probabilities(model, hard)
     if len(labels) < 2 or (probabilities.argmax(axis=1) == labels).all():
         return 1.0, None  # without an error, or without images, nothing says how seldom there are errors
-    log_loss = compare_calibrators(probabilities, labels, names=("none", "temperature"))["log loss"]
-    if log_loss["temperature"] >= log_loss["none"]:
+    on_others = cross_fit(probabilities, labels, temperature_calibrator)
+    if log_losses(on_others, labels).mean() >= log_losses(probabilities, labels).mean():
         return 1.0, None
     temperature = fit_temperature(probabilities, labels)
-    return temperature, temperature_interval(probabilities, labels, temperature)
+    interval = temperature_interval(probabilities, labels, temperature)
+    return temperature, interval if np.isfinite(interval).all() else None

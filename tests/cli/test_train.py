@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,37 @@ def test_what_the_file_cannot_say_is_refused(text: str | None, told: str, mnist:
     assert told in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_an_unfinished_run_of_an_own_network_resumes_from_its_own_config(mnist: Cli, first: Path, tmp_path: Path) -> None:
+    """The network's file is gone, so the kept text has another file's name, and the same hash."""
+    (first.parent / "metrics.json").unlink()
+    again = mnist("train", "-f", str(first), "--run", "first", "--results", str(tmp_path), "-q")
+    assert again[0] == 0, again
+    other = mnist("train", "-f", str(first), "--run", "first", "--results", str(tmp_path), "-q", "--seed", "3")
+    assert "was started with seed 0, now 3" in other[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "kept", "told"),
+    [
+        ("wider@1a2b3c4d", True, "model wider comes from a notebook, whose imports were not kept"),
+        ("foreign.keras@1a2b3c4d", False, "model foreign.keras was made elsewhere"),
+    ],
+)
+def test_what_cannot_be_repeated_says_why(model: str, kept: bool, told: str, mnist: Cli, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"model": model, "epochs": 2}}))
+    if kept:
+        (tmp_path / "network.py").write_text("def wider(classes):\n    return keras.Sequential([])\n")
+    status, _, err = mnist("train", "-f", str(tmp_path / "config.json"), "--results", str(tmp_path / "r"))
+    assert (status, told in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_a_path_with_an_at_sign_or_an_emoji_is_a_path(mnist: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "a@b"
+    folder.mkdir()
+    (folder / "mine.py").write_text(NETWORK)
+    (tmp_path / "x.yaml").write_text(f"model: {folder}/mine.py:wider\ndataset: digits\nepochs: 0\n")
+    assert "epochs: given 0" in mnist("train", "-f", str(tmp_path / "x.yaml"))[2]
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"dataset": str(tmp_path / "\U0001f600")}}))
+    assert "\U0001f600" in mnist("train", "-f", str(tmp_path / "config.json"))[2]

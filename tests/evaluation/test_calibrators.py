@@ -102,3 +102,33 @@ def test_errors_are_expected_as_the_confidences_say() -> None:
     doubt = 1 - sharp.max(axis=1)
     z = (count.observed - doubt.sum()) / np.sqrt((doubt * (1 - doubt)).sum())
     assert count.p_value == pytest.approx(2 * norm.sf(z), rel=0.2)
+
+
+def test_many_errors_are_counted_by_a_normal_distribution() -> None:
+    probabilities, labels = sample(20_000, 1.03, 5)
+    exact = count_errors(probabilities, labels)
+    again = count_errors(np.concatenate([probabilities, [[1.0, 0, 0, 0, 0]]]), np.append(labels, 0))  # adds no doubt
+    assert again.p_value == pytest.approx(exact.p_value, rel=0.03)
+    assert again.expected == pytest.approx(exact.expected)
+
+
+def test_the_temperature_of_an_extremely_confident_model_is_found() -> None:
+    """Logits a hundred apart, as of a network that takes 0 to 255 where it was trained on 0 to 1: a few errors cost most."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 5, 1000)
+    told = np.where(random.random(1000) < 0.98, labels, (labels + 1) % 5)
+    logits = random.normal(0, 1, (1000, 5))
+    logits[np.arange(1000), told] += random.uniform(30, 60, 1000)
+    probabilities = softmax(logits, axis=1)
+    shown = np.log(np.maximum(probabilities, 1e-30))
+
+    def loss(temperature: float) -> float:
+        return float(-log_softmax(shown / temperature, axis=1)[np.arange(1000), labels].mean())
+
+    best = min((loss(t), t) for t in np.geomspace(0.06, 19, 400))
+    assert fit_temperature(probabilities, labels) == pytest.approx(best[1], rel=0.03)
+
+
+@pytest.mark.parametrize("probabilities", [np.full((4, 5), 0.2), np.eye(5)[[1, 2, 3, 4]]])
+def test_where_no_temperature_changes_anything_there_is_no_interval(probabilities: NDArray[np.float64]) -> None:
+    assert np.isnan(calibrators.temperature_interval(probabilities, np.array([1, 1, 1, 1]), 1.0)).all()

@@ -49,7 +49,13 @@ def test_every_hyper_parameter_is_a_parameter_of_the_training_notebook(
 
 
 def test_the_training_notebook_has_no_other_parameters(parameters: dict[str, dict[str, str]]) -> None:
-    assert set(parameters) == set(TrainConfig.model_fields) | {"run", "results", "data_dir"}
+    assert set(parameters) == set(TrainConfig.model_fields) | {
+        "run",
+        "results",
+        "data_dir",
+        "by_hand_images",
+        "by_hand_epochs",
+    }
 
 
 @pytest.mark.parametrize("model", NAMES)

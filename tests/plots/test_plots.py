@@ -425,3 +425,8 @@ def test_flips_that_were_not_found_count_as_infinitely_far() -> None:
     assert np.asarray(few.get_xydata()).ravel().tolist() == [0.1, 0.5, 0.2, 1]
     assert np.asarray(many.get_xydata()).ravel().tolist() == [1, 0.25, 2, 0.5, 3, 0.75]
     assert [line.get_label() for line in (few, many)] == ["errors, n = 2", "the rest, n = 4"]
+
+
+def test_the_mean_of_a_learning_curve_is_on_its_axis() -> None:
+    trials = pd.DataFrame({"images": [1000] * 3, "seed": [0, 1, 2], "epochs": 1, "accuracy": [1, 1, 0.999]})
+    assert plots.learning_curve(trials).get_ylim()[0] < 0.001 / 3

@@ -205,7 +205,13 @@ def test_the_command_evaluates_other_data(mnist: Cli, results: Path, tmp_path: P
     lines = out.splitlines()
     assert (status, lines[0]) == (0, "run shapes (fast, trained on shapes, seed 0)")
     assert lines[1] == f"{folder}: all images, n = 8, 95 % intervals over them"
-    assert [line.split("  ")[0] for line in lines[2:]] == ["accuracy", "expected calibration error", "log loss", "note"]
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "accuracy",
+        "expected calibration error",
+        "log loss",
+        "errors",
+        "note",
+    ]
     assert "1 of 9 pictures cannot be read and were left out, the first: cross/0.png" in lines[-1]
     answer = json.loads(mnist(*given, "--skip-unreadable", "--raw", "--json")[1])
     assert {name: answer[name] for name in ("run", "dataset", "part", "n")} == {
