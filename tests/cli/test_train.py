@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_utils.runs.find import read_run
+from mnist_utils.runs.folder import mark_incomplete
 from tests.conftest import Cli
 
 NETWORK = """
@@ -72,6 +73,7 @@ def test_what_the_file_cannot_say_is_refused(text: str | None, told: str, mnist:
 def test_an_unfinished_run_of_an_own_network_resumes_from_its_own_config(mnist: Cli, first: Path, tmp_path: Path) -> None:
     """The network's file is gone, so the kept text has another file's name, and the same hash."""
     (first.parent / "metrics.json").unlink()
+    mark_incomplete(first.parent, "training", "training was not finished")
     again = mnist("train", "-f", str(first), "--run", "first", "--results", str(tmp_path), "-q")
     assert again[0] == 0, again
     other = mnist("train", "-f", str(first), "--run", "first", "--results", str(tmp_path), "-q", "--seed", "3")
