@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_keeps_the_suffix_while_writing(tmp_path: Path) -> None:
     files.write_atomic(tmp_path / "model.keras", save)
     assert seen[0].suffix == ".keras"
     assert seen[0].parent == tmp_path
+
+
+def test_the_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.txt", []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text_atomic(path, "seven b")
+    assert synced == [(7, False)]
+    assert path.read_text() == "seven b"

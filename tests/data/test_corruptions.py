@@ -317,3 +317,12 @@ def test_pens_are_thicker_and_thinner(digits: Images) -> None:
 def test_few_pixels_cannot_show_what_is_small() -> None:
     board = np.indices((28, 28)).sum(axis=0) % 2 * np.uint8(255)
     assert corrupt(board[None].astype(np.uint8), "few_pixels").std() < 20
+
+
+def test_each_corruption_has_random_numbers_of_its_own(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, corruptions that draw alike would strike the same images alike."""
+    drawn, make = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or make(seed))  # type: ignore[func-returns-value]
+    for name in MNIST_C | OTHERS:
+        corrupt(digits[:2], name, 5)
+    assert len(set(map(str, drawn))) == len(MNIST_C | OTHERS)

@@ -9,6 +9,7 @@ from sklearn.metrics import brier_score_loss
 from mnist_utils.evaluation.calibration import (
     adaptive_calibration_error,
     brier_score,
+    calibration_error_interval,
     classwise_calibration_error,
     expected_calibration_error,
 )
@@ -86,3 +87,12 @@ def test_calibrated_probabilities_have_small_errors() -> None:
         assert error(PROBABILITIES, labels) < 0.07
         assert error(PROBABILITIES, labels) < 0.6 * error(sharper, labels)
         assert error(np.eye(10), np.arange(10)) == 0
+
+
+def test_the_seed_of_the_interval_counts() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet([0.3] * 5, 300)
+    labels = random.integers(0, 5, 300)
+    one, again, other = (calibration_error_interval(probabilities, labels, seed=seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one != other

@@ -146,3 +146,29 @@ def test_a_corruption_without_errors_of_the_baseline_is_left_out() -> None:
         pytest.approx(0.5)
     )
     assert np.isnan(robustness.relative_corruption_error(accuracy, accuracy * 0 + 1))
+
+
+def test_the_worst_is_one_of_the_fifteen_whatever_else_is_worse(digits: Dataset) -> None:
+    x, y = digits.x_test[:80], digits.y_test[:80]
+
+    def right_but_for_inverted(images: Images) -> NDArray[Any]:
+        inverted = (images[:, 0, 0] == 255) & (images[:, 0, 14] == 255)
+        return np.asarray(np.eye(10)[(y + inverted) % 10])
+
+    found = measure_robustness(right_but_for_inverted, x, y)
+    assert found.table["accuracy"].idxmin() == "inverted"
+    assert found.worst in MNIST_C
+
+
+def test_p_values_are_corrected_for_all_rows_of_the_table(found: Robustness, digits: Dataset) -> None:
+    clean = predict(digits.x_test).argmax(axis=1) == digits.y_test
+    raw = {
+        name: mcnemar_test(clean, predict(corrupt(digits.x_test, name, 3)).argmax(axis=1) == digits.y_test).p_value
+        for name in (*MNIST_C, *OTHERS)
+    }
+    in_order = sorted(raw, key=lambda name: raw[name])
+    expected, highest = {}, 0.0
+    for place, name in enumerate(in_order):  # Holm by hand
+        highest = max(highest, min(1.0, raw[name] * (len(raw) - place)))
+        expected[name] = highest
+    assert found.table["p_value"].dropna().to_dict() == pytest.approx(expected)

@@ -137,6 +137,8 @@ def test_trials_are_known_by_what_they_do() -> None:
     again, _ = grid.make_trials({"dataset": "digits", "batch_size": [128, "64", "64"], "seed": "1,0"})
     assert {trial.key for trial in again} == {trial.key for trial in trials}  # none twice
     assert len(again) == 4
+    same, _ = grid.make_trials({"dataset": "digits", "learning_rate": "0.01,0.010,1e-2"})
+    assert [trial.config.learning_rate for trial in same] == [0.01]
     # 128 is the default: given or not, it is the same trial.
     assert {trial.key for trial in grid.make_trials({"dataset": "digits", "seed": "0:2"})[0]} == {p.key for p in trials[2:]}
     assert grid.sweep_name(trials) == grid.sweep_name(again)

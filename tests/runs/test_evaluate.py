@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mnist_utils.data.datasets import load_dataset
-from mnist_utils.evaluation.calibration import apply_temperature, expected_calibration_error
+from mnist_utils.evaluation.calibration import apply_temperature, calibration_error_interval, expected_calibration_error
 from mnist_utils.runs import evaluate
 from mnist_utils.runs.find import read_run
 from mnist_utils.runs.folder import mark_incomplete
@@ -28,6 +28,7 @@ def test_summary_is_of_the_calibrated_predictions(tiny_run: Run) -> None:
     assert expected_calibration_error(unscaled, labels) == pytest.approx(recorded.test.expected_calibration_error, abs=1e-4)
     assert found.errors.observed == (probabilities.argmax(axis=1) != labels).sum()
     assert found.errors.expected == pytest.approx((1 - probabilities.max(axis=1)).sum(), rel=1e-5)
+    assert found.expected_calibration_error_interval == calibration_error_interval(probabilities, labels)
     for name in "accuracy", "expected_calibration_error":
         low, high = getattr(found, f"{name}_interval")
         assert 0 <= low < high <= 1

@@ -245,3 +245,12 @@ def test_a_training_on_all_images_has_no_validation(tmp_path: Path) -> None:
     assert run.predictions("validation")[0].shape == (0, 10)
     with pytest.raises(RunError, match=r"trained on all images \(validation_fraction 0\) has nothing to be chosen by"):
         run.trained().validated()
+
+
+def test_the_temperature_is_of_the_validation_images_alone(tiny_run: Run, tiny: Dataset, tmp_path: Path) -> None:
+    """Other labels of the test images change what is measured on them, and nothing else."""
+    other = replace(tiny, y_test=(tiny.y_test + 1) % 10)
+    again = record_run(make_config(**TINY), other, "again", tmp_path, progress=False)
+    assert again.trained().temperature == tiny_run.trained().temperature != 1
+    assert again.trained().temperature_interval == tiny_run.trained().temperature_interval
+    assert again.trained().test.accuracy < 0.5 < tiny_run.trained().test.accuracy
