@@ -21,6 +21,8 @@ from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
 from mnist_utils.runs.inference import FORMAT
 from mnist_utils.runs.run import Run, RunMetrics
 
+_FOLDS = 5  # in which a temperature is judged by images that it was not fitted on
+
 if TYPE_CHECKING:
     from mnist_utils.data.datasets import Dataset
     from mnist_utils.training.backend import keras
@@ -140,6 +142,8 @@ def _temperature(
 ) -> tuple[float, tuple[float, float] | None]:
     """Fit the temperature, with its interval, on validation images; 1 and None if it does not help on others of them.
 
+    With fewer than five errors, others cannot say.
+
     For pictures, on such as are about as hard to predict as people's. MNIST's own are too easy for that: on real pictures,
     a model that is calibrated on them is far too confident.
     """
@@ -154,11 +158,13 @@ def _temperature(
         random = np.random.default_rng((config.seed, 1))
         hard = augment(draw_digits(labels, random), "erase", random)
         probabilities = predict_probabilities(model, hard)
-    if len(labels) < 2 or (probabilities.argmax(axis=1) == labels).all():
+    errors = int((probabilities.argmax(axis=1) != labels).sum())
+    if not errors:
         return 1.0, None  # without an error, or without images, nothing says how seldom there are errors
-    on_others = cross_fit(probabilities, labels, temperature_calibrator)
-    if log_losses(on_others, labels).mean() >= log_losses(probabilities, labels).mean():
-        return 1.0, None
+    if errors >= _FOLDS:  # with fewer, a fold may be without one, and others cannot judge
+        on_others = cross_fit(probabilities, labels, temperature_calibrator, folds=_FOLDS)
+        if log_losses(on_others, labels).mean() >= log_losses(probabilities, labels).mean():
+            return 1.0, None
     temperature = fit_temperature(probabilities, labels)
     interval = temperature_interval(probabilities, labels, temperature)
     return temperature, interval if np.isfinite(interval).all() else None

@@ -68,7 +68,7 @@ class RunMetrics:
         ``training`` and ``evaluation``.
     temperature : float
         What the logits were divided by to calibrate them; fitted on the validation images. 1 where that did not help on
-        validation images that it was not fitted on (five-fold).
+        validation images that it was not fitted on (five-fold, if there are five errors), or where there was no error.
     temperature_interval : (float, float), optional
         Its 95 % interval over images; None where nothing was fitted, and of older runs.
     """
