@@ -13,6 +13,16 @@ Indices = NDArray[np.intp]
 TINY = 1e-30  # the least probability whose logarithm is taken
 
 
+def log_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the logarithms, float64: logits, up to a constant for each image."""
+    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), TINY)))
+
+
+def log_losses(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return each image's log loss, in nat: the negative logarithm of its label's probability."""
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], TINY)))
+
+
 def noise_images(n: int = 8) -> Images:
     """Make images of noise, always the same: what a model returns for them tells what kind of model it is."""
     return np.random.default_rng(0).integers(0, 256, (n, 28, 28), dtype=np.uint8)

@@ -56,7 +56,12 @@ def corrupt(x: Images, name: str, seed: int = 0) -> Images:
     if name not in known:
         raise ValueError(f"corruption: given {name!r}; allowed: {', '.join(known)}")
     random = np.random.default_rng((seed, zlib.crc32(name.encode())))
-    changed = known[name]((x / 255).astype(np.float32), random)
+    return change_floats(x, lambda floats: known[name](floats, random))
+
+
+def change_floats(x: Images, change: Callable[[Floats], Floats]) -> Images:
+    """Change images as numbers from 0 to 1; what comes out beyond these is cut off."""
+    changed = change((x / 255).astype(np.float32))
     return np.asarray(np.clip(changed, 0, 1) * 255).round().astype(np.uint8)
 
 

@@ -16,12 +16,11 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from mnist_utils._support.arrays import Images
+from mnist_utils.data.corruptions import Floats, change_floats
 
-Floats = NDArray[np.float32]
 Graded = Callable[[Floats, float, np.random.Generator], Floats]
 
 SEVERITIES = 1, 2, 3, 4, 5
@@ -53,8 +52,7 @@ def corrupt_graded(x: Images, name: str, severity: int, seed: int = 0) -> Images
         raise ValueError(f"corruption: given {name!r}, {severity!r}; allowed: {', '.join(GRADED)}, each with 1 to 5")
     change, strengths = GRADED[name]
     random = np.random.default_rng((seed, zlib.crc32(name.encode()), severity))
-    changed = change((x / 255).astype(np.float32), strengths[severity - 1], random)
-    return np.asarray(np.clip(changed, 0, 1) * 255).round().astype(np.uint8)
+    return change_floats(x, lambda floats: change(floats, strengths[severity - 1], random))
 
 
 def _gaussian_noise(x: Floats, spread: float, random: np.random.Generator) -> Floats:

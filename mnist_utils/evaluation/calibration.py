@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_utils._support.arrays import TINY
+from mnist_utils._support.arrays import log_probabilities
 
 _MOST_EXACT = 20_000  # images whose errors are counted exactly
 
@@ -237,7 +237,7 @@ def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
-    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    logits = log_probabilities(probabilities)
     of_label = logits[np.arange(len(labels)), labels]
 
     def loss(inverse: float) -> float:  # convex, so that a bounded search finds its only minimum
@@ -258,7 +258,7 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     -------
     float64 array, shape (n, classes), rows sum to 1
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY)) / temperature
+    logits = log_probabilities(probabilities) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mnist_utils._support.arrays import TINY
+from mnist_utils._support.arrays import TINY, log_losses, log_probabilities
 from mnist_utils.evaluation.calibration import (
     apply_temperature,
     count_errors,
@@ -45,7 +45,7 @@ def temperature_interval(probabilities: NDArray[Any], labels: NDArray[Any], temp
     """
     if (probabilities.argmax(axis=1) == labels).all():
         return np.nan, np.nan
-    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    logits = log_probabilities(probabilities)
     scaled = apply_temperature(probabilities, temperature)
     mean = (scaled * logits).sum(axis=1)
     slopes = mean - logits[np.arange(len(labels)), labels]  # of an image's loss, by the inverse temperature
@@ -71,7 +71,7 @@ def temperature_calibrator(probabilities: NDArray[Any], labels: NDArray[Any]) ->
 def vector_calibrator(probabilities: NDArray[Any], labels: NDArray[Any]) -> Calibrated:
     """Fit a factor and an offset for each class's logit (vector scaling, Guo et al. 2017, section 4.2)."""
     classes = probabilities.shape[1]
-    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    logits = log_probabilities(probabilities)
     wanted = np.eye(classes)[labels]
 
     def scale(values: NDArray[np.float64], by: NDArray[Any]) -> NDArray[np.float64]:
@@ -87,7 +87,7 @@ def vector_calibrator(probabilities: NDArray[Any], labels: NDArray[Any]) -> Cali
 
     begin = np.concatenate([np.ones(classes), np.zeros(classes)])
     by = minimize(loss, begin, jac=True, method="L-BFGS-B").x
-    return lambda other: scale(np.log(np.maximum(other.astype(np.float64), TINY)), by)
+    return lambda other: scale(log_probabilities(other), by)
 
 
 CALIBRATORS: Mapping[str, Calibrator] = {
@@ -121,11 +121,6 @@ def cross_fit(
     for others, part in divide(min(folds, len(labels)), shuffle=True, random_state=seed).split(labels, correct):
         found[part] = calibrator(probabilities[others], labels[others])(probabilities[part])
     return found
-
-
-def log_losses(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return each image's log loss, in nat: the negative logarithm of its label's probability."""
-    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], TINY))
 
 
 def compare_calibrators(

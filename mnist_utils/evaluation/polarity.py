@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_utils._support.arrays import TINY, Images, Labels
+from mnist_utils._support.arrays import Images, Labels, log_probabilities
 from mnist_utils.data.classes import class_index
 from mnist_utils.data.inversion import PreprocessedImages, set_contrast
 from mnist_utils.evaluation.statistics import wilson_interval
@@ -94,5 +94,5 @@ def centred_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
     ----------
     probabilities : float array, shape (n, classes)
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), TINY))
+    logits = log_probabilities(probabilities)
     return np.asarray(logits - logits.mean(axis=1, keepdims=True))

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def draw_figure(run: Run, name: str, figure: Figure | None = None) -> Figure:
     """Draw one of a run's figures, see `Run.figure`."""
     metrics, figure = run.trained("figures yet"), figure or Figure()
-    seed = "" if run.imported else f", seed {run.config.seed}"
-    what = f"{run.config.model} on {run.dataset_name}{seed}"
+    what = f"{run.config.model} on {run.dataset_name}{run.seed_words}"
     if name == "training_curves":
         found, title = metrics.validation, f"{what}: trained on all images, without validation"
         if found:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_utils._support import files, interrupts
+from mnist_utils._support.arrays import log_losses
 from mnist_utils.runs.environment import cpu_name, git_commit, package_versions
 from mnist_utils.runs.inference import FORMAT
 from mnist_utils.runs.run import Run, RunMetrics
@@ -150,7 +151,7 @@ def _temperature(
     from mnist_utils.data.augmentation import augment
     from mnist_utils.data.drawn import draw_digits
     from mnist_utils.evaluation.calibration import fit_temperature
-    from mnist_utils.evaluation.calibrators import cross_fit, log_losses, temperature_calibrator, temperature_interval
+    from mnist_utils.evaluation.calibrators import cross_fit, temperature_calibrator, temperature_interval
     from mnist_utils.training.fit import predict_probabilities
 
     probabilities, labels = validation, dataset.y_validation

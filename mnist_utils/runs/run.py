@@ -177,10 +177,11 @@ class Run:
 
     def describe(self) -> str:
         """Name the run, its model and what it was trained on, for the title of a figure."""
-        return f"run {self.name} ({self.config.model}, {self.origin}{self._seed})"
+        return f"run {self.name} ({self.config.model}, {self.origin}{self.seed_words})"
 
     @property
-    def _seed(self) -> str:
+    def seed_words(self) -> str:
+        """``, seed 0`` for titles; empty for an imported model."""
         return "" if self.imported else f", seed {self.config.seed}"
 
     def trained(self, wanted: str = "model yet") -> RunMetrics:

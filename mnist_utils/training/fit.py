@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnist_utils import ConfigError
 from mnist_utils._support import interrupts
-from mnist_utils._support.arrays import TINY, Images
+from mnist_utils._support.arrays import Images, log_losses
 from mnist_utils._support.progress import progress_display
 from mnist_utils.data.classes import DIGITS
 from mnist_utils.data.datasets import Dataset, load_dataset
@@ -238,7 +238,7 @@ def _evaluate_clean(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     labels = np.concatenate([dataset.y_validation, dataset.y_train[some]])
     # With `predict`, whose graph is needed at the end anyway: `evaluate` would make TensorFlow compile another one.
     found = predict_probabilities(model, np.concatenate([dataset.x_validation, dataset.x_train[some]])).astype(np.float64)
-    loss = -np.log(np.maximum(found[np.arange(len(found)), labels], TINY))
+    loss = log_losses(found, labels)
     correct = found.argmax(axis=1) == labels
     parts = {"clean": slice(n, None), "val": slice(n)}
     return {
